@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who listens on a TCP port of this machine. Private to the collection.
+
+Linux only: everything is read from ``/proc`` (proc_pid_fd(5), proc_pid_net(5)), so nothing is
+connected to and no package is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+import sys
+import typing as t
+from dataclasses import dataclass
+
+LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """The process behind a listening socket; ``pid`` is 0 where /proc hides other accounts'."""
+
+    user: str
+    pid: int = 0
+    program: str = ""
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return f"a program of the account {self.user}"
+        return f"{self.program} (process {self.pid}, account {self.user})"
+
+    def descends_from(self, ancestor: int) -> bool:
+        """Whether the process is ``ancestor`` or was started below it."""
+        pid = self.pid
+        while pid > 1:
+            if pid == ancestor:
+                return True
+            pid = _parent(pid)
+        return False
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``.
+
+    Raises:
+        ValueError: there is no host or no port between 1 and 65535.
+    """
+    match = re.fullmatch(r"(.+):([0-9]{1,5})", address)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise ValueError(f"{address!r} is not an address of the form host:port")
+    return match[1], int(match[2])
+
+
+def find(address: str) -> Listener | None:
+    """Return who listens on the IPv4 ``host:port``, also by listening on every address.
+
+    Raises:
+        ValueError: the address is malformed.
+        OSError: its host has no IPv4 address.
+    """
+    host, port = split_address(address)
+    for wanted, inode, uid in _listening_sockets():
+        if wanted in {("0.0.0.0", port), ("::", port), (socket.gethostbyname(host), port)}:
+            pid = _socket_owner(inode)
+            return Listener(_user_name(uid), pid, _program(pid) if pid else "")
+    return None
+
+
+def _listening_sockets() -> t.Iterator[tuple[tuple[str, int], str, int]]:
+    """Yield ``((address, port), inode, uid)`` of every listening TCP socket."""
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as lines:
+                rows = [line.split() for line in lines][1:]
+        except FileNotFoundError:  # a kernel without IPv6
+            continue
+        for row in rows:
+            if row[3] == LISTEN:
+                address, port = row[1].split(":")
+                yield (_address(address, family), int(port, 16)), row[9], int(row[7])
+
+
+def _address(text: str, family: socket.AddressFamily) -> str:
+    """Decode an address of /proc/net/tcp: 32-bit words in the machine's byte order."""
+    words = (int(text[start : start + 8], 16) for start in range(0, len(text), 8))
+    return socket.inet_ntop(family, b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+
+
+def _socket_owner(inode: str) -> int:
+    """Return the process that has the socket open, 0 when /proc does not show it."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]":
+                    return int(pid)
+        except OSError:  # another account's process, or one that has just ended
+            continue
+    return 0
+
+
+def _program(pid: int) -> str:
+    """Return the program's short name; never its arguments, which may hold secrets."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
+            return comm.read().strip()
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            # The second field is the name in parentheses and may itself hold spaces and parentheses.
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this collection knows about the ngrok agent. Private to the collection.
+
+The agent's API is described in ngrok's documentation, "Agent API": ``/api/tunnels`` since agent 2,
+``/api/status`` since 3.9, ``/api/endpoints`` since 3.30. Error codes: "Error reference".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from ansible_collections.anywhere.notebook.plugins.module_utils import _http
+from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
+
+TIMEOUT = 5
+
+# Code: what it means, and what to do.
+ERRORS = {
+    "ERR_NGROK_105": (
+        "the authtoken does not look like one of ngrok's",
+        "Copy it from https://dashboard.ngrok.com/get-started/your-authtoken; "
+        "an API key or a text with quotes around it is something else",
+    ),
+    "ERR_NGROK_107": (
+        "the authtoken is well-formed, but not valid (any more)",
+        "It was reset or revoked; copy the present one from "
+        "https://dashboard.ngrok.com/get-started/your-authtoken",
+    ),
+    "ERR_NGROK_108": (
+        "the account already runs as many agents as its plan allows",
+        "Stop one that is not needed; https://dashboard.ngrok.com/agents lists them",
+    ),
+    "ERR_NGROK_121": (
+        "the agent is too old for this account",
+        "Install a newer one: take ngrok_executable out of your variables, "
+        "or raise ngrok_version",
+    ),
+    "ERR_NGROK_334": (
+        "an endpoint with this URL is already online",
+        "Stop the agent that holds it, or give this one another ngrok_url. After a crash the old "
+        "endpoint goes away by itself within a minute; then try again",
+    ),
+    "ERR_NGROK_4018": (
+        "no authtoken was sent",
+        "Set ngrok_authtoken, or the environment variable NGROK_AUTHTOKEN; the token is at "
+        "https://dashboard.ngrok.com/get-started/your-authtoken",
+    ),
+}
+
+
+class NoAgent(Exception):
+    """No agent's API answers; the message says what was met instead."""
+
+
+def agent(web_addr: str) -> dict[str, t.Any]:
+    """Return the agent whose API is at ``web_addr`` (``host:port``).
+
+    Returns:
+        ``version`` and ``status`` (such as ``online``), both empty for agents before 3.9, which do
+        not tell; and ``endpoints``, a list of ``{name, url, upstream, proto}``, the same for every
+        agent version. Its order means nothing.
+
+    Raises:
+        NoAgent: nothing answers, or something that is no agent.
+    """
+    # An agent before 3.30 answers 404; a later one may know tunnels that are no endpoints.
+    document = _api(web_addr, "/api/endpoints")
+    entries = document.get("endpoints") or document.get("tunnels")
+    if not entries:
+        document = _api(web_addr, "/api/tunnels")
+        entries = document.get("tunnels")
+    if entries is None:
+        raise NoAgent(f"something answers on {web_addr}, but it is no ngrok agent")
+    status = _api(web_addr, "/api/status")
+    return {
+        "version": status.get("agent_version", ""),
+        "status": status.get("status", ""),
+        "endpoints": [_endpoint(entry) for entry in entries],
+    }
+
+
+def trouble(log: str) -> str:
+    """Return why the agent that wrote ``log`` is not online, as a sentence; empty when it is.
+
+    ``log`` is the agent's output with ``log_format: json``; lines that are no JSON are what it
+    prints for people, such as ``ERROR:  authentication failed: ...``.
+    """
+    # What came before the last success is history.
+    lines = re.split(r'"msg":"(?:tunnel session started|started tunnel)"', log)[-1].splitlines()
+    codes = re.findall(r"ERR_NGROK_\d+", "\n".join(lines))
+    if codes:
+        return refusal(codes[-1], lines)
+    errors = [words for words in map(_error, lines) if words]
+    if not errors:
+        return ""
+    if any("failed to reconnect session" in line for line in lines):
+        return (
+            f"The agent cannot reach ngrok's service: {errors[-1]}. It keeps trying. Look whether "
+            "this machine may open connections to connect.ngrok-agent.com, port 443."
+        )
+    return f"The agent gave up: {errors[-1]}."
+
+
+def refusal(code: str, lines: t.Sequence[str] = ()) -> str:
+    """Return code, meaning and remedy as a sentence; the agent's own words for an unknown code."""
+    if code in ERRORS:
+        meaning, remedy = ERRORS[code]
+        return f"ngrok refused with {code}: {meaning}. {remedy}."
+    words = next((words for words in map(_error, reversed(lines)) if words), "no reason given")
+    number = code.rpartition("_")[2]
+    return f"ngrok refused with {code}: {words}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
+
+
+def _api(web_addr: str, path: str) -> dict[str, t.Any]:
+    """Return the JSON object at ``path``, empty when the agent does not know the path."""
+    try:
+        answer = _http.get(f"http://{web_addr}{path}", timeout=TIMEOUT)
+    except _http.NoAnswer as exc:
+        raise NoAgent(f"no ngrok agent answers on {web_addr}: {exc}") from exc
+    document = answer.json()
+    return document if answer.status == 200 and isinstance(document, dict) else {}
+
+
+def _endpoint(entry: dict[str, t.Any]) -> dict[str, str]:
+    """Bring an element of /api/endpoints or /api/tunnels into one shape."""
+    url = entry.get("url") or entry.get("public_url", "")
+    upstream = entry.get("upstream", {}).get("url") or entry.get("config", {}).get("addr", "")
+    return {
+        "name": entry["name"],
+        "url": url,
+        "upstream": upstream,
+        "proto": entry.get("proto") or url.partition("://")[0],
+    }
+
+
+def _error(line: str) -> str:
+    """Return the error a line of the log speaks of, on one line and without secrets, or nothing."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        found = re.match(r"ERROR:\s+(\S.*)", line)
+        words = found[1] if found else ""
+    else:
+        bad = isinstance(record, dict) and record.get("lvl") in ("eror", "crit")
+        words = str(record.get("err", "")) if bad else ""
+    return " ".join(hide_secrets(words).split())

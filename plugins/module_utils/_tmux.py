@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this collection knows about tmux. Private to the collection.
+
+Facts about tmux are from tmux(1) unless a comment says where they were seen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Run = Callable[..., tuple[int, str, str]]
+
+# Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a).
+NO_SERVER = re.compile(r"no server running|error connecting to .*\((No such file|Connection refused)")
+
+# A tmux server keeps its first client's environment for all its sessions and shows it to
+# whoever asks ("show-environment -g"), so these never reach it.
+WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
+
+class TmuxError(Exception):
+    """tmux refused a command; the message is the command and tmux's own words."""
+
+
+@dataclass(frozen=True)
+class Pane:
+    """The pane in which a session's command runs, or ran."""
+
+    pane_id: str
+    pid: int
+    dead: bool
+    ending: str  # such as "status 1" or "signal 9"; empty while the command runs
+
+
+class Tmux:
+    """The tmux server of one account behind one socket.
+
+    ``run`` is ``AnsibleModule.run_command``; ``binary`` is empty where tmux is not installed,
+    which reads as "no session".
+    """
+
+    def __init__(self, run: Run, binary: str, socket_name: str) -> None:
+        self._run = run
+        self._binary = binary
+        self._socket_name = socket_name
+
+    def pane(self, session: str) -> Pane | None:
+        """Return the first pane of the session of exactly this name, None when there is none."""
+        if not self._binary:
+            return None
+        ending = "#{?pane_dead_signal,signal #{pane_dead_signal},status #{pane_dead_status}}"
+        fields = f"#{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
+        try:
+            rows = self._ask("list-panes", "-a", "-F", fields).splitlines()
+        except TmuxError as exc:
+            if NO_SERVER.search(str(exc)):
+                return None
+            raise
+        panes = []
+        for row in rows:
+            pane_id, pid, dead, how, code, name = row.split(" ", 5)
+            if name == session:
+                panes.append(Pane(pane_id, int(pid), dead == "1", f"{how} {code}" if code else ""))
+        # Ids grow: the lowest is the pane the session was created with.
+        return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
+
+    def start(
+        self,
+        session: str,
+        argv: Sequence[str],
+        directory: str,
+        log_file: str | None,
+        dead: Pane | None,
+    ) -> None:
+        """Run ``argv`` in a new detached session, or again in the ``dead`` pane of an old one.
+
+        The pane stays when its command ends, so that its last lines can be read.
+        """
+        # tmux gives a lone argument to the account's shell, and takes a ";" at the end of any
+        # argument as the end of its own command.
+        command = [
+            re.sub(";$", r"\\;", word) for word in (argv if len(argv) > 1 else ["env", *argv])
+        ]
+        if dead:
+            target = dead.pane_id
+            words = ["respawn-pane", "-t", target, "-c", directory, "--", *command]
+        else:
+            target = f"={session}:"
+            words = ["new-session", "-d", "-s", session, "-n", session, "-x", "200", "-y", "50"]
+            words += ["-c", directory, "--", *command]
+        # In one call, so that the command can neither print nor end before these hold.
+        words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
+        if log_file:
+            with open(log_file, "wb", opener=_private):
+                pass
+            # pipe-pane expands formats and dates before it calls the shell.
+            shell = f"exec cat >> {shlex.quote(log_file)}"
+            words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
+        self._ask(*words, prefix=_outside_the_login())
+
+    def last_lines(self, pane: Pane, count: int) -> str:
+        """Return the last lines a pane shows, with secrets taken out."""
+        text = self._ask("capture-pane", "-p", "-J", "-S", f"-{count}", "-t", pane.pane_id)
+        lines = [line.rstrip() for line in text.splitlines()]
+        # With remain-on-exit tmux adds a line of its own.
+        shown = [line for line in lines if line and not line.startswith("Pane is dead")]
+        return hide_secrets("\n".join(shown[-count:]))
+
+    def kill(self, session: str) -> None:
+        """End a session. Without "=" tmux would take the name as a prefix."""
+        self._ask("kill-session", "-t", f"={session}")
+
+    def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
+        # -u: without it tmux prints other than ASCII names as underscores in a C locale.
+        argv = [*prefix, self._binary, "-u", "-L", self._socket_name, *words]
+        rc, out, err = self._run(argv)
+        if rc != 0:
+            raise TmuxError(f"tmux {words[0]}: {err.strip()}")
+        return out
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _outside_the_login() -> list[str]:
+    """Return the words before a command that make it a child of the account's systemd manager.
+
+    A tmux server born in a login session is killed with it where logind has
+    KillUserProcesses=yes (logind.conf(5)); one in a scope of the user manager is not.
+    """
+    runtime_dir = f"/run/user/{os.getuid()}"
+    if not os.path.exists(f"{runtime_dir}/systemd/private"):
+        return []
+    os.environ.setdefault("XDG_RUNTIME_DIR", runtime_dir)
+    return ["systemd-run", "--user", "--scope", "--quiet", "--"]

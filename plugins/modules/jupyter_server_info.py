@@ -1,0 +1,190 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the Jupyter server at a URL and its kernels."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: jupyter_server_info
+short_description: Report on a Jupyter server and its kernels
+description:
+  - Asks a Jupyter server for its version and, with a token, for its kernels and the notebooks they belong to.
+  - Works on the machine itself and, with a public URL, from anywhere; then it proves that the URL
+    reaches a Jupyter server and not an error page of ngrok.
+  - Changes nothing, and does not fail because nothing runs.
+version_added: 0.1.0
+author: The anywhere.notebook authors (@anywhere-notebook)
+attributes:
+  check_mode:
+    description: Reads only. Does not wait in check mode, because nothing was started.
+    support: full
+  diff_mode:
+    description: Nothing changes.
+    support: none
+  idempotent:
+    description: Reads only.
+    support: full
+options:
+  url:
+    description: Base URL of the server.
+    type: str
+    default: http://127.0.0.1:8888
+  token_file:
+    description:
+      - File on the host that holds the server's token. Without it, only what needs no login is returned.
+      - It is read only when a server answers.
+    type: path
+  wait:
+    description: Seconds to wait for the server to answer.
+    type: int
+    default: 0
+"""
+
+EXAMPLES = r"""
+- name: See what runs
+  anywhere.notebook.jupyter_server_info:
+    token_file: ~/.local/share/anywhere-notebook/jupyter/token
+  register: server
+
+- name: Stop when somebody computes
+  ansible.builtin.assert:
+    that: server.kernels | selectattr('execution_state', 'eq', 'busy') | length == 0
+
+- name: Prove that the public URL works, from this computer
+  anywhere.notebook.jupyter_server_info:
+    url: https://example.ngrok.app
+    wait: 10
+  delegate_to: localhost
+  register: public
+  failed_when: not public.running
+"""
+
+RETURN = r"""
+running:
+  description: Whether a Jupyter server answers at the URL.
+  returned: always
+  type: bool
+  sample: true
+msg:
+  description: What was met, as a sentence; the reason when no server answers.
+  returned: always
+  type: str
+  sample: "http://127.0.0.1:8888 does not answer: Connection refused"
+url:
+  description: Base URL that was asked.
+  returned: always
+  type: str
+  sample: http://127.0.0.1:8888
+version:
+  description: Version of jupyter_server; empty when no server answers.
+  returned: always
+  type: str
+  sample: 2.21.1
+pid:
+  description: Process id of the server; 0 when it is not on this machine or not visible to the account.
+  returned: always
+  type: int
+  sample: 4711
+started:
+  description: Start of the server, ISO 8601 in UTC; empty when unknown.
+  returned: always
+  type: str
+  sample: "2026-11-23T09:00:00.000000Z"
+last_activity:
+  description: Last activity of the server, ISO 8601 in UTC; empty when unknown.
+  returned: always
+  type: str
+  sample: "2026-11-23T09:30:00.000000Z"
+kernels:
+  description: The kernels that are alive; empty without O(token_file).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the kernel.
+      type: str
+    name:
+      description: Name of its kernel specification.
+      type: str
+    path:
+      description: Notebook it belongs to, relative to the server's root; empty without one.
+      type: str
+    execution_state:
+      description: V(starting), V(idle) or V(busy), as the kernel said last.
+      type: str
+    last_activity:
+      description: Last activity of the kernel, ISO 8601 in UTC.
+      type: str
+"""
+
+import time
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.anywhere.notebook.plugins.module_utils import _jupyter, _listener
+
+POLL = 0.1
+REQUEST_TIMEOUT = 10
+
+
+def look(url: str, token_file: str | None, deadline: float) -> dict[str, t.Any]:
+    """Return the module's result, waiting for a server until ``deadline`` (time.monotonic).
+
+    Raises:
+        JupyterError: the server refuses the token.
+        OSError: the token file cannot be read.
+    """
+    result = {
+        "running": False,
+        "msg": "",
+        "url": url,
+        "version": "",
+        "pid": 0,
+        "started": "",
+        "last_activity": "",
+        "kernels": [],
+    }
+    while True:
+        try:
+            result["version"] = _jupyter.version(url, REQUEST_TIMEOUT)
+            break
+        except _jupyter.NotJupyter as exc:
+            if time.monotonic() >= deadline:
+                return result | {"msg": f"{exc}."}
+        time.sleep(POLL)
+    parts = urlsplit(url)
+    if parts.hostname in ("127.0.0.1", "localhost"):
+        listener = _listener.find(f"127.0.0.1:{parts.port or 80}")
+        result["pid"] = listener.pid if listener else 0
+    if token_file:
+        with open(token_file, encoding="utf-8") as token:
+            result |= _jupyter.activity(url, token.read().strip(), REQUEST_TIMEOUT)
+    version = result["version"]
+    return result | {"running": True, "msg": f"Jupyter server {version} answers at {url}."}
+
+
+def main() -> None:
+    """Declare the arguments, look, report."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "default": "http://127.0.0.1:8888"},
+            "token_file": {"type": "path", "no_log": False},
+            "wait": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    wait = 0 if module.check_mode else module.params["wait"]
+    url = module.params["url"].rstrip("/")
+    try:
+        result = look(url, module.params["token_file"], time.monotonic() + wait)
+    except (_jupyter.JupyterError, OSError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

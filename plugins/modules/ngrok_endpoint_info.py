@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the endpoints of the local ngrok agent."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ngrok_endpoint_info
+short_description: Report on the ngrok agent of this machine and its endpoints
+description:
+  - Reads the agent's local API and returns one shape of result for every agent from 2.3 to the present.
+  - Changes nothing, and does not fail because no agent runs, unless it was asked to wait for an endpoint.
+version_added: 0.1.0
+author: The anywhere.notebook authors (@anywhere-notebook)
+attributes:
+  check_mode:
+    description: Reads only. Does not wait in check mode, because nothing was started.
+    support: full
+  diff_mode:
+    description: Nothing changes.
+    support: none
+  idempotent:
+    description: Reads only.
+    support: full
+options:
+  web_addr:
+    description: Address of the agent's API, C(host:port), as C(web_addr) in its configuration.
+    type: str
+    default: 127.0.0.1:4040
+  name:
+    description: Name of the endpoint to wait for.
+    type: str
+  wait:
+    description:
+      - Seconds to wait for the endpoint O(name).
+      - The module returns as soon as the agent lists it, and fails when the time is over, or at once
+        when the agent has given up.
+    type: int
+    default: 0
+  log_file:
+    description:
+      - The agent's output with C(log_format) V(json), from its start on. A failure then tells the
+        error code of ngrok, its meaning and its remedy. Authtokens in it are not repeated.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: See what the agent does
+  anywhere.notebook.ngrok_endpoint_info:
+  register: agent
+
+- name: Wait for the endpoint
+  anywhere.notebook.ngrok_endpoint_info:
+    name: jupyter
+    wait: 30
+    log_file: ~/.local/share/anywhere-notebook/ngrok/agent.log
+"""
+
+RETURN = r"""
+running:
+  description: Whether an agent's API answers.
+  returned: success
+  type: bool
+  sample: true
+msg:
+  description: What was met, as a sentence.
+  returned: always
+  type: str
+  sample: "The agent answers on 127.0.0.1:4040 with 1 endpoint."
+version:
+  description: Version of the agent; empty where it does not tell (before 3.9).
+  returned: success
+  type: str
+  sample: 3.39.9
+status:
+  description: The agent's own word on its session with ngrok; empty where it does not tell (before 3.9).
+  returned: success
+  type: str
+  sample: online
+endpoints:
+  description: The endpoints the agent lists, in no order. An agent that lost its session may list dead ones.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name in the agent's configuration.
+      type: str
+      sample: jupyter
+    url:
+      description: Public URL.
+      type: str
+      sample: https://example.ngrok.app
+    upstream:
+      description: Where the agent forwards to.
+      type: str
+      sample: http://127.0.0.1:8888
+    proto:
+      description: Protocol of the endpoint.
+      type: str
+      sample: https
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
+
+POLL = 0.1
+
+
+def look(web_addr: str) -> dict[str, t.Any]:
+    """Return the module's result for what answers now."""
+    try:
+        agent = _ngrok.agent(web_addr)
+    except _ngrok.NoAgent as exc:
+        return {"running": False, "msg": f"{exc}.", "version": "", "status": "", "endpoints": []}
+    count = len(agent["endpoints"])
+    noun = "endpoint" if count == 1 else "endpoints"
+    return {
+        "running": True,
+        "msg": f"The agent answers on {web_addr} with {count} {noun}.",
+        **agent,
+    }
+
+
+def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> dict[str, t.Any]:
+    """Return the module's result once the agent lists the endpoint ``name``.
+
+    Raises:
+        TimeoutError: it is not listed in time, or never will be; with the reason.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        result = look(web_addr)
+        if any(endpoint["name"] == name for endpoint in result["endpoints"]):
+            return result
+        reason = _ngrok.trouble(read(log_file))
+        # Without its API the agent is only about to start, unless its log has come to an end.
+        if reason and not result["running"]:
+            raise TimeoutError(reason)
+        if time.monotonic() >= deadline:
+            raise TimeoutError(
+                f"The endpoint {name} is not online after {seconds} s. {reason or result['msg']}"
+            )
+        time.sleep(POLL)
+
+
+def read(log_file: str | None) -> str:
+    """Return the text of the log, empty as long as there is none."""
+    if not log_file:
+        return ""
+    try:
+        with open(log_file, encoding="utf-8", errors="replace") as log:
+            return log.read()
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> None:
+    """Declare the arguments, look or wait, report."""
+    module = AnsibleModule(
+        argument_spec={
+            "web_addr": {"type": "str", "default": "127.0.0.1:4040"},
+            "name": {"type": "str"},
+            "wait": {"type": "int", "default": 0},
+            "log_file": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    name, web_addr = module.params["name"], module.params["web_addr"]
+    seconds = module.params["wait"]
+    if seconds and not name:
+        module.fail_json(msg="wait needs the name of the endpoint to wait for")
+    try:
+        if seconds and not module.check_mode:
+            result = wait_for(name, web_addr, module.params["log_file"], seconds)
+        else:
+            result = look(web_addr)
+    except (TimeoutError, OSError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

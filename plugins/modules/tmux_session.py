@@ -1,0 +1,241 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: one detached tmux session."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tmux_session
+short_description: Keep a command running in a detached tmux session
+description:
+  - Starts a command in a detached session of the connecting account's tmux server, or ends the session.
+  - A session whose command has ended counts as absent. V(present) starts the command again in the same
+    pane, so other windows that somebody opened in that session stay.
+  - A running session is never replaced, also not when O(argv) has changed.
+  - Where the account has a systemd user manager, the tmux server is started in a scope of that manager,
+    so that it does not belong to the login session Ansible came through.
+version_added: 0.1.0
+author: The anywhere.notebook authors (@anywhere-notebook)
+attributes:
+  check_mode:
+    description: Predicts the change. Also finds out whether O(listens_on) is taken by another program.
+    support: full
+  diff_mode:
+    description: Shows the session's state before and after.
+    support: full
+  idempotent:
+    description: A second run changes nothing as long as the command runs.
+    support: full
+options:
+  name:
+    description:
+      - Name of the session. Taken literally; V(my) is not V(myjob).
+      - V(.) and V(:) are refused, because tmux would rename the session.
+    type: str
+    required: true
+  state:
+    description: Whether the session is to run or to be gone.
+    type: str
+    choices: [absent, present]
+    default: present
+  argv:
+    description:
+      - Program and arguments. No shell is involved; a C(~) at the start of an element is expanded.
+      - Put no secrets here, every account can read them in the list of processes.
+    type: list
+    elements: str
+  chdir:
+    description: Directory in which the command starts.
+    type: path
+    default: "~"
+  socket_name:
+    description: Name of the tmux server's socket, as in C(tmux -L).
+    type: str
+    default: default
+  listens_on:
+    description:
+      - IPv4 address C(host:port) on which the command listens once it is ready. The module returns as
+        soon as it does, and fails as soon as the command has ended.
+      - When another program listens there, the module fails, names it, and starts nothing.
+      - Without it, a new command is taken to run when it has not ended within half a second.
+    type: str
+  timeout:
+    description:
+      - Seconds to wait for O(listens_on).
+      - V(0) does not wait at all, which suits a command that is asked for its state right afterwards.
+    type: int
+    default: 60
+  log_file:
+    description:
+      - File that gets what the command prints, besides the pane. Begins anew with each start and is
+        readable by its owner only. Its directory must exist.
+    type: path
+requirements:
+  - tmux 3.0 or newer on the host
+  - Linux, for O(listens_on)
+"""
+
+EXAMPLES = r"""
+- name: Keep a file server running
+  anywhere.notebook.tmux_session:
+    name: files
+    argv: [python3, -m, http.server, --bind, 127.0.0.1, "8000"]
+    chdir: ~/public
+    listens_on: 127.0.0.1:8000
+
+- name: End it
+  anywhere.notebook.tmux_session:
+    name: files
+    state: absent
+"""
+
+RETURN = r"""
+name:
+  description: Name of the session.
+  returned: success
+  type: str
+  sample: files
+state:
+  description: State of the session after the run, or after the run that check mode predicts.
+  returned: success
+  type: str
+  sample: present
+pid:
+  description: Process id of the command; 0 when there is none.
+  returned: success
+  type: int
+  sample: 4711
+"""
+
+import os
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
+from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
+    WITHHELD,
+    Tmux,
+    TmuxError,
+)
+
+SETTLED = 0.5
+POLL = 0.05
+LINES = 15
+
+
+def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    """Bring one session to the state asked for and say what that took.
+
+    Raises:
+        TmuxError: tmux refused, the command ended at once, or its address is taken.
+    """
+    name, wanted = params["name"], params["state"]
+    pane = tmux.pane(name)
+    alive = pane is not None and not pane.dead
+    found = "present" if alive else "absent"
+    # A pane that outlived its command still has to go when the session is to be absent.
+    changed = pane is not None if wanted == "absent" else not alive
+
+    if wanted == "present":
+        refuse_foreign_listener(params["listens_on"], pane.pid if pane and alive else 0)
+    if changed and not check_mode:
+        if wanted == "absent":
+            tmux.kill(name)
+        else:
+            argv = [os.path.expanduser(word) for word in params["argv"]]
+            tmux.start(name, argv, params["chdir"], params["log_file"], dead=pane)
+        pane = tmux.pane(name)
+    if wanted == "present" and params["timeout"] and not check_mode:
+        wait_until_ready(tmux, params, new=changed)
+    return {
+        "changed": changed,
+        "diff": {"before": {"state": found}, "after": {"state": wanted}},
+        "name": name,
+        "state": wanted,
+        "pid": 0 if pane is None or pane.dead else pane.pid,
+    }
+
+
+def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
+    """Raise TmuxError when a program other than ``own_pid`` or its children has the address."""
+    listener = _listener.find(address) if address else None
+    if listener and not (own_pid and listener.descends_from(own_pid)):
+        raise TmuxError(
+            f"{address} is taken by {listener}. End that program, or choose another port."
+        )
+
+
+def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None:
+    """Return when the command listens, or without an address when it has settled.
+
+    Raises:
+        TmuxError: the command has ended, or does not listen in time; with its last lines.
+    """
+    name, address = params["name"], params["listens_on"]
+    started = time.monotonic()
+    while True:
+        pane = tmux.pane(name)
+        if pane is None or pane.dead:
+            ending = f" ({pane.ending})" if pane and pane.ending else ""
+            words = last_words(tmux, pane)
+            if new and pane:
+                tmux.kill(name)
+            raise TmuxError(f"the command of session {name} ended at once{ending}.{words}")
+        waited = time.monotonic() - started
+        if address is None:
+            if not new or waited > SETTLED:
+                return
+        else:
+            listener = _listener.find(address)
+            if listener and listener.descends_from(pane.pid):
+                return
+            if waited > params["timeout"]:
+                raise TmuxError(
+                    f"session {name} runs, but does not listen on {address} after "
+                    f"{params['timeout']} s.{last_words(tmux, pane)}"
+                )
+        time.sleep(POLL)
+
+
+def last_words(tmux: Tmux, pane: t.Any) -> str:
+    """Return the command's last lines as the end of a sentence, empty when it printed nothing."""
+    lines = tmux.last_lines(pane, LINES) if pane else ""
+    return f" Its last lines:\n{lines}" if lines else " It printed nothing."
+
+
+def main() -> None:
+    """Declare the arguments, call ensure, report."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["absent", "present"], "default": "present"},
+            "argv": {"type": "list", "elements": "str"},
+            "chdir": {"type": "path", "default": "~"},
+            "socket_name": {"type": "str", "default": "default"},
+            "listens_on": {"type": "str"},
+            "timeout": {"type": "int", "default": 60},
+            "log_file": {"type": "path"},
+        },
+        required_if=[("state", "present", ("argv",))],
+        supports_check_mode=True,
+    )
+    name = module.params["name"]
+    if not name or set(name) & set(".:"):
+        module.fail_json(msg=f"name: tmux would rename a session called {name!r}: no '.', no ':'")
+    for variable in WITHHELD:
+        os.environ.pop(variable, None)
+    # Before tmux is installed, a dry run has nothing to ask.
+    binary = module.get_bin_path("tmux", required=not module.check_mode)
+    tmux = Tmux(module.run_command, binary or "", module.params["socket_name"])
+    try:
+        result = ensure(tmux, module.params, check_mode=module.check_mode)
+    except (TmuxError, ValueError, OSError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
