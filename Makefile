@@ -1,0 +1,67 @@
+# The two commands of the README are "demo" and "test"; everything they need they get themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo demo-reconnect demo-stop test lint unit integration lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COLLECTION := $(VENV)/collections/ansible_collections/anywhere/notebook
+AGENT := .cache/ngrok-agent/ngrok
+
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
+# Nothing outside the checkout is written, caches of the installers included.
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export npm_config_cache := $(CURDIR)/.cache/npm
+
+demo: $(VENV)/.demo $(if $(NGROK_AUTHTOKEN),,$(AGENT))
+	@$(BIN)/python -m tests.demo up
+
+demo-reconnect: $(VENV)/.demo
+	@$(BIN)/python -m tests.demo reconnect
+
+demo-stop: $(VENV)/.demo
+	@$(BIN)/python -m tests.demo stop
+
+test: lint unit integration
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --strict
+
+unit: $(VENV)/.test
+	$(BIN)/pytest tests/unit
+
+integration: $(VENV)/.test $(AGENT)
+	$(BIN)/pytest tests/integration
+
+# Pins what pyproject.toml names. Needs the package index, nothing else.
+lock: $(VENV)/.demo
+	tests/lock.sh $(BIN)/uv
+
+clean: demo-stop
+	rm -rf .demo .cache $(VENV)
+
+$(VENV)/.demo: requirements.txt roles/jupyter/files/uv.txt
+	@tests/prerequisites.sh $(PYTHON) $(if $(NGROK_AUTHTOKEN),,npm)
+	@echo "==> Making the development environment in $(VENV), half a minute the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement roles/jupyter/files/uv.txt
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
+	@mkdir -p $(dir $(COLLECTION))
+	@ln -sfn $(CURDIR) $(COLLECTION)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo tests/requirements.txt
+	@tests/prerequisites.sh $(PYTHON) npm chromium
+	@echo "==> Adding what the tests need"
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement tests/requirements.txt
+	@touch $@
+
+$(AGENT): tests/fetch_agent.sh
+	@tests/fetch_agent.sh $@

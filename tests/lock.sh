@@ -1,0 +1,18 @@
+#!/bin/sh
+# Usage: lock.sh UV
+# Pins the dependency groups of pyproject.toml, for every Python and machine each is used on.
+set -eu
+
+compile() {
+  group=$1 python=$2 output=$3
+  shift 3
+  "$uv" pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+    --group "$group" --python-version "$python" --output-file "$output" "$@"
+}
+
+uv=$1
+host=roles/jupyter/files/requirements.txt
+compile jupyter 3.10 "$host"
+compile uv 3.10 roles/jupyter/files/uv.txt --constraint "$host"
+compile demo 3.11 requirements.txt
+compile test 3.11 tests/requirements.txt --constraint requirements.txt
