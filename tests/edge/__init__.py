@@ -1,0 +1,1 @@
+"""An emulator of ngrok's service: real agents connect to it, visitors reach them through it."""
