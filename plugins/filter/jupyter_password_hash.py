@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 name: jupyter_password_hash
 short_description: Hash a password for Jupyter
 description:
-  - Returns the argon2id hash that Jupyter expects in C(PasswordIdentityProvider.hashed_password), with
-    the parameters Jupyter itself uses.
+  - Returns the argon2id hash that Jupyter expects in
+    C(PasswordIdentityProvider.hashed_password), with the parameters Jupyter itself uses.
   - The same password and salt text give the same hash, so a template that holds it is idempotent.
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
@@ -22,8 +22,8 @@ options:
     required: true
   salt:
     description:
-      - Text that makes the hash differ from place to place, such as the host's name. The salt itself is
-        derived from it and from the password.
+      - Text that makes the hash differ from place to place, such as the host's name. The salt
+        itself is derived from it and from the password.
     type: str
     required: true
 requirements:
@@ -48,7 +48,6 @@ import typing as t
 import warnings
 
 from ansible.errors import AnsibleFilterError
-
 
 MISSING = (
     "jupyter_password_hash needs passlib and argon2-cffi in the Python that runs Ansible: "

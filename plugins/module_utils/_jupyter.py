@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http
 
-# Any value makes ngrok's free plan skip its page for browsers (ngrok documentation, ERR_NGROK_6024).
+# Any value makes ngrok's free plan skip its page for browsers (documentation of ERR_NGROK_6024).
 SKIP_INTERSTITIAL = {"ngrok-skip-browser-warning": "1"}
 
 

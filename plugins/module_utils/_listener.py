@@ -114,7 +114,7 @@ def _program(pid: int) -> str:
 def _parent(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            # The second field is the name in parentheses and may itself hold spaces and parentheses.
+            # The second field, the name in parentheses, may hold spaces and parentheses itself.
             return int(stat.read().rpartition(")")[2].split()[1])
     except OSError:
         return 0

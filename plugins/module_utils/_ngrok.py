@@ -36,8 +36,7 @@ ERRORS = {
     ),
     "ERR_NGROK_121": (
         "the agent is too old for this account",
-        "Install a newer one: take ngrok_executable out of your variables, "
-        "or raise ngrok_version",
+        "Install a newer one: take ngrok_executable out of your variables, or raise ngrok_version",
     ),
     "ERR_NGROK_334": (
         "an endpoint with this URL is already online",
@@ -112,7 +111,9 @@ def refusal(code: str, lines: t.Sequence[str] = ()) -> str:
         return f"ngrok refused with {code}: {meaning}. {remedy}."
     words = next((words for words in map(_error, reversed(lines)) if words), "no reason given")
     number = code.rpartition("_")[2]
-    return f"ngrok refused with {code}: {words}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
+    return (
+        f"ngrok refused with {code}: {words}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
+    )
 
 
 def _api(web_addr: str, path: str) -> dict[str, t.Any]:

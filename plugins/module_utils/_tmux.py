@@ -22,11 +22,14 @@ if t.TYPE_CHECKING:
     Run = Callable[..., tuple[int, str, str]]
 
 # Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a).
-NO_SERVER = re.compile(r"no server running|error connecting to .*\((No such file|Connection refused)")
+NO_SERVER = re.compile(
+    r"no server running|error connecting to .*\((No such file|Connection refused)"
+)
 
 # A tmux server keeps its first client's environment for all its sessions and shows it to
 # whoever asks ("show-environment -g"), so these never reach it.
 WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
+
 
 class TmuxError(Exception):
     """tmux refused a command; the message is the command and tmux's own words."""

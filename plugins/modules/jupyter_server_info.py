@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: jupyter_server_info
 short_description: Report on a Jupyter server and its kernels
 description:
-  - Asks a Jupyter server for its version and, with a token, for its kernels and the notebooks they belong to.
+  - Asks a Jupyter server for its version and, with a token, for its kernels and the notebooks they
+    belong to.
   - Works on the machine itself and, with a public URL, from anywhere; then it proves that the URL
     reaches a Jupyter server and not an error page of ngrok.
   - Changes nothing, and does not fail because nothing runs.
@@ -33,7 +34,8 @@ options:
     default: http://127.0.0.1:8888
   token_file:
     description:
-      - File on the host that holds the server's token. Without it, only what needs no login is returned.
+      - File on the host that holds the server's token. Without it, only what needs no login is
+        returned.
       - It is read only when a server answers.
     type: path
   wait:
@@ -83,7 +85,7 @@ version:
   type: str
   sample: 2.21.1
 pid:
-  description: Process id of the server; 0 when it is not on this machine or not visible to the account.
+  description: Process id of the server; 0 when it is on another machine or not visible.
   returned: always
   type: int
   sample: 4711

@@ -10,8 +10,9 @@ DOCUMENTATION = r"""
 module: ngrok_endpoint_info
 short_description: Report on the ngrok agent of this machine and its endpoints
 description:
-  - Reads the agent's local API and returns one shape of result for every agent from 2.3 to the present.
-  - Changes nothing, and does not fail because no agent runs, unless it was asked to wait for an endpoint.
+  - Reads the agent's local API and returns one shape of result for every agent from 2.3 on.
+  - Changes nothing, and does not fail because no agent runs, unless it was asked to wait for an
+    endpoint.
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
 attributes:
@@ -35,7 +36,7 @@ options:
   wait:
     description:
       - Seconds to wait for the endpoint O(name).
-      - The module returns as soon as the agent lists it, and fails when the time is over, or at once
+      - The module returns as soon as the agent lists it. It fails when the time is over, or at once
         when the agent has given up.
     type: int
     default: 0
@@ -70,17 +71,20 @@ msg:
   type: str
   sample: "The agent answers on 127.0.0.1:4040 with 1 endpoint."
 version:
-  description: Version of the agent; empty where it does not tell (before 3.9).
+  description: Version of the agent; empty before 3.9, which does not tell.
   returned: success
   type: str
   sample: 3.39.9
 status:
-  description: The agent's own word on its session with ngrok; empty where it does not tell (before 3.9).
+  description: The agent's own word on its session with ngrok; empty before 3.9, which has none.
   returned: success
   type: str
   sample: online
 endpoints:
-  description: The endpoints the agent lists, in no order. An agent that lost its session may list dead ones.
+  description:
+    - The endpoints the agent lists, in no order.
+    - An agent that lost its session may list dead ones, and one that came back with another URL the
+      old one (both seen with agent 2.3). Only a request to the URL proves it.
   returned: success
   type: list
   elements: dict

@@ -10,17 +10,17 @@ DOCUMENTATION = r"""
 module: tmux_session
 short_description: Keep a command running in a detached tmux session
 description:
-  - Starts a command in a detached session of the connecting account's tmux server, or ends the session.
-  - A session whose command has ended counts as absent. V(present) starts the command again in the same
-    pane, so other windows that somebody opened in that session stay.
+  - Starts a command in a detached session of the account's tmux server, or ends the session.
+  - A session whose command has ended counts as absent. V(present) starts the command again in the
+    same pane, so other windows that somebody opened in that session stay.
   - A running session is never replaced, also not when O(argv) has changed.
-  - Where the account has a systemd user manager, the tmux server is started in a scope of that manager,
-    so that it does not belong to the login session Ansible came through.
+  - Where the account has a systemd user manager, the tmux server is started in a scope of that
+    manager, so that it does not belong to the login session Ansible came through.
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
 attributes:
   check_mode:
-    description: Predicts the change. Also finds out whether O(listens_on) is taken by another program.
+    description: Predicts the change, and finds out whether another program has O(listens_on).
     support: full
   diff_mode:
     description: Shows the session's state before and after.
@@ -56,15 +56,15 @@ options:
     default: default
   listens_on:
     description:
-      - IPv4 address C(host:port) on which the command listens once it is ready. The module returns as
-        soon as it does, and fails as soon as the command has ended.
+      - IPv4 address C(host:port) on which the command listens once it is ready. The module returns
+        as soon as it does, and fails as soon as the command has ended.
       - When another program listens there, the module fails, names it, and starts nothing.
       - Without it, a new command is taken to run when it has not ended within half a second.
     type: str
   timeout:
     description:
       - Seconds to wait for O(listens_on).
-      - V(0) does not wait at all, which suits a command that is asked for its state right afterwards.
+      - V(0) does not wait at all, which suits a command that is asked for its state afterwards.
     type: int
     default: 60
   log_file:
@@ -117,6 +117,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     WITHHELD,
+    Pane,
     Tmux,
     TmuxError,
 )
@@ -200,7 +201,7 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
         time.sleep(POLL)
 
 
-def last_words(tmux: Tmux, pane: t.Any) -> str:
+def last_words(tmux: Tmux, pane: Pane | None) -> str:
     """Return the command's last lines as the end of a sentence, empty when it printed nothing."""
     lines = tmux.last_lines(pane, LINES) if pane else ""
     return f" Its last lines:\n{lines}" if lines else " It printed nothing."

@@ -1,0 +1,219 @@
+"""Accounts that the tests set up notebooks for, on this machine, against a real agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.edge.client import Edge
+from tests.integration.visitor import Visitor
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
+PASSWORD = "a password with spaces"
+STOP_SECONDS = 10.0
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return once ``condition()`` is true; fail after ``seconds``."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Play:
+    """What a run of ansible-playbook said."""
+
+    status: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """Number of changed tasks, over all hosts."""
+        return sum(map(int, re.findall(r" changed=(\d+) ", self.output)))
+
+    @property
+    def url(self) -> str:
+        """The public URL on the card."""
+        return self.card("Notebook").split()[0]
+
+    def card(self, label: str) -> str:
+        """Return a line of the card without its label; fail when there is none."""
+        found = re.search(rf"- '{label}:\s+(.*?)'?$", self.output, re.MULTILINE)
+        assert found, self.output
+        return found[1]
+
+
+@dataclass
+class Account:
+    """A home, ports and a tmux server of its own, as another account would have them."""
+
+    home: Path
+    socket_name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+    variables: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """The directory below which the roles put everything."""
+        return self.home / ".local/share/anywhere-notebook"
+
+    def environment(self) -> dict[str, str]:
+        """The caller's environment as this account would have it."""
+        kept = {name: value for name, value in os.environ.items() if "NGROK" not in name}
+        return kept | {
+            "HOME": str(self.home),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            "UV_CACHE_DIR": str(CHECKOUT / ".cache/uv"),
+        }
+
+    def command(self, playbook: str | Path, *flags: str, **variables: object) -> list[str]:
+        """Return an ansible-playbook command; variables travel by file, never by argument."""
+        file = self.home.parent / f"variables-{uuid.uuid4().hex}.json"
+        file.write_text(json.dumps(self.variables | variables))
+        command = [f"{Path(sys.executable).parent}/ansible-playbook", str(playbook)]
+        if "-i" not in flags:
+            command += ["-i", "localhost,", "-c", "local"]
+        return [*command, "-e", f"@{file}", *flags]
+
+    def play(self, playbook: str | Path, *flags: str, **variables: object) -> Play:
+        """Run a playbook, with the account's variables and the ones given."""
+        run = subprocess.run(
+            self.command(playbook, *flags, **variables),
+            cwd=self.home,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Play(run.returncode, run.stdout)
+
+    def setup(self, *flags: str, **variables: object) -> Play:
+        """Run ``setup``, which has to succeed."""
+        return self._succeed(self.play("anywhere.notebook.setup", *flags, **variables))
+
+    def reconnect(self, *flags: str, **variables: object) -> Play:
+        """Run ``reconnect``, which has to succeed."""
+        return self._succeed(self.play("anywhere.notebook.reconnect", *flags, **variables))
+
+    def tmux(self, *words: str) -> str:
+        """Ask the account's tmux server; empty when there is none."""
+        return subprocess.run(
+            ["tmux", "-L", self.socket_name, *words], capture_output=True, text=True, check=False
+        ).stdout
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the running commands by session."""
+        rows = self.tmux("list-panes", "-a", "-F", "#{pane_dead} #{pane_pid} #{session_name}")
+        panes = [row.split(" ", 2) for row in rows.splitlines()]
+        return {name: int(pid) for dead, pid, name in panes if dead == "0"}
+
+    def stop(self) -> None:
+        """End what runs in the account's tmux server, and the server."""
+        pids = self.pids().values()
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        limit = time.monotonic() + STOP_SECONDS
+        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < limit:
+            time.sleep(0.05)
+        self.tmux("kill-server")
+
+    @staticmethod
+    def _succeed(play: Play) -> Play:
+        assert play.status == 0, play.output
+        return play
+
+
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """The stand-in for ngrok's service."""
+    with Edge(tmp_path_factory.mktemp("edge")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "edge" in request.fixturenames:
+        request.getfixturevalue("edge").fault(
+            auth_error=None, bind_error=None, interstitial=False, unreachable=False, keep_host=True
+        )
+
+
+@pytest.fixture(scope="session")
+def new_account(
+    edge: Edge, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Account]]:
+    """Make accounts that nothing has been set up for; what they run ends with the tests."""
+    accounts: list[Account] = []
+
+    def make() -> Account:
+        home = tmp_path_factory.mktemp("account") / "home"
+        home.mkdir()
+        account = Account(home)
+        account.variables = {
+            "ansible_python_interpreter": sys.executable,
+            "tmux_package_managed": False,
+            "tmux_linger_enabled": False,
+            "tmux_socket_name": account.socket_name,
+            "jupyter_port": free_port(),
+            "jupyter_python": sys.executable,
+            "jupyter_password": PASSWORD,
+            "ngrok_authtoken": f"token_{uuid.uuid4().hex}",
+            "ngrok_executable": str(AGENT),
+            "ngrok_web_addr": f"127.0.0.1:{free_port()}",
+            "ngrok_connect_url": edge.agent,
+            "ngrok_connect_cas": str(edge.ca),
+        }
+        accounts.append(account)
+        return account
+
+    yield make
+    for account in accounts:
+        account.stop()
+
+
+@pytest.fixture
+def account(new_account: Callable[[], Account]) -> Iterator[Account]:
+    """An account for one test."""
+    made = new_account()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def notebook(new_account: Callable[[], Account]) -> Account:
+    """An account with a notebook, shared by tests that leave it working."""
+    made = new_account()
+    made.setup()
+    return made
+
+
+@pytest.fixture
+def visitor(notebook: Account) -> Visitor:
+    """Somebody who has logged in at the shared notebook's present public URL."""
+    visitor = Visitor(notebook.reconnect().url)
+    visitor.log_in(PASSWORD)
+    return visitor

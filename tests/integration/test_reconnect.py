@@ -1,0 +1,147 @@
+"""What breaks every day, and what reconnect does about it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.edge.client import Edge, fetch
+from tests.integration.conftest import PASSWORD, Account, Play, wait_until
+from tests.integration.visitor import Visitor
+
+AWAY_SECONDS = 20.0
+
+
+@pytest.fixture
+def work(notebook: Account, visitor: Visitor) -> Iterator[str]:
+    """A kernel in which somebody has computed something."""
+    kernel = visitor.kernel()
+    visitor.run(kernel, "x = 1729")
+    yield kernel
+    visitor = Visitor(notebook.reconnect().url)
+    visitor.log_in(PASSWORD)
+    if kernel in visitor.kernels():
+        visitor.api("DELETE", f"/api/kernels/{kernel}")
+
+
+def kill(pid: int) -> None:
+    """End a process as a crash does, and wait until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+def assert_work_is_still_there(play: Play, kernel: str) -> None:
+    """The URL on the card works, and leads to the same kernel with the same variable."""
+    visitor = Visitor(play.url)
+    assert visitor.log_in(PASSWORD)
+    assert kernel in visitor.kernels()
+    assert visitor.run(kernel, "print(x)") == "1729\n"
+
+
+def test_nothing_broken_nothing_changed(notebook: Account, work: str) -> None:
+    url = notebook.reconnect().url
+    before = notebook.pids()
+
+    play = notebook.reconnect()
+
+    assert (play.changed, play.url, notebook.pids()) == (0, url, before)
+    assert_work_is_still_there(play, work)
+
+
+def test_a_killed_agent_is_started_anew(notebook: Account, work: str) -> None:
+    before = notebook.pids()
+    kill(before["ngrok"])
+
+    play = notebook.reconnect()
+
+    assert play.card("Repaired") == "agent"
+    assert notebook.pids()["jupyter"] == before["jupyter"]
+    assert_work_is_still_there(play, work)
+
+
+def test_a_killed_ngrok_session_is_started_anew(notebook: Account, work: str) -> None:
+    before = notebook.pids()
+    notebook.tmux("kill-session", "-t", "=ngrok")
+
+    play = notebook.reconnect()
+
+    assert play.card("Repaired") == "agent"
+    assert notebook.pids()["jupyter"] == before["jupyter"]
+    assert_work_is_still_there(play, work)
+
+
+def test_a_service_that_was_away_is_waited_for(notebook: Account, edge: Edge, work: str) -> None:
+    before = notebook.pids()
+    edge.fault(unreachable=True)
+    # The time away is what is tested: the agent's pauses between its attempts grow with it.
+    time.sleep(AWAY_SECONDS)
+    edge.fault(unreachable=False)
+
+    play = notebook.reconnect()
+
+    assert notebook.pids()["jupyter"] == before["jupyter"]
+    assert_work_is_still_there(play, work)
+
+
+def test_a_new_host_name_is_found_and_reported(notebook: Account, edge: Edge, work: str) -> None:
+    old = notebook.reconnect().url
+    before = notebook.pids()
+    edge.fault(keep_host=False)
+    edge.drop_sessions()
+    wait_until(lambda: edge.state()["endpoints"])
+
+    play = notebook.reconnect()
+
+    assert play.url != old
+    assert "a new URL" in play.card("Notebook")
+    assert fetch(old, "/api").status == 404
+    assert notebook.pids()["jupyter"] == before["jupyter"]
+    assert_work_is_still_there(play, work)
+
+
+def test_an_agent_that_came_back_by_itself_is_kept(
+    notebook: Account, edge: Edge, work: str
+) -> None:
+    url = notebook.reconnect().url
+    before = notebook.pids()
+    edge.drop_sessions()
+
+    play = notebook.reconnect()
+
+    assert (play.url, notebook.pids()) == (url, before)
+    assert_work_is_still_there(play, work)
+
+
+def test_the_page_for_browsers_is_not_mistaken_for_the_notebook(
+    notebook: Account, edge: Edge
+) -> None:
+    edge.fault(interstitial=True)
+    before = notebook.pids()
+
+    play = notebook.reconnect()
+
+    assert play.changed == 0
+    assert notebook.pids() == before
+
+
+def test_a_killed_server_comes_back_and_its_kernels_are_said_to_be_lost(
+    notebook: Account, work: str
+) -> None:
+    before = notebook.pids()
+    url = notebook.reconnect().url
+    kill(before["jupyter"])
+
+    play = notebook.reconnect()
+
+    assert play.card("Repaired") == "server"
+    assert "the kernels it had are lost" in play.output
+    assert play.card("Kernels alive") == "none"
+    assert (play.url, notebook.pids()["ngrok"]) == (url, before["ngrok"])
+    visitor = Visitor(play.url)
+    assert visitor.log_in(PASSWORD)
+    assert work not in visitor.kernels()
+    assert visitor.run(visitor.kernel(), "print('back')") == "back\n"
