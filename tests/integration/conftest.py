@@ -71,6 +71,7 @@ class Account:
     home: Path
     socket_name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
     variables: dict[str, object] = field(default_factory=dict)
+    exported: dict[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
@@ -85,6 +86,7 @@ class Account:
             "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             "UV_CACHE_DIR": str(CHECKOUT / ".cache/uv"),
+            **self.exported,
         }
 
     def command(self, playbook: str | Path, *flags: str, **variables: object) -> list[str]:

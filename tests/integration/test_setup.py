@@ -146,6 +146,32 @@ def test_a_changed_setting_waits_for_a_live_kernel_and_then_is_taken_up(
     account.stop()
 
 
+def test_packages_asked_for_can_be_imported(notebook: Account, visitor: Visitor) -> None:
+    server = notebook.pids()["jupyter"]
+
+    assert notebook.setup(jupyter_packages=["roman"]).changed == 1
+
+    assert visitor.run(visitor.kernel(), "import roman; print(roman.toRoman(4))") == "IV\n"
+    assert notebook.setup(jupyter_packages=["roman"]).changed == 0
+    assert notebook.pids()["jupyter"] == server
+
+
+def test_a_jupyter_that_is_there_is_used_in_place(notebook: Account, account: Account) -> None:
+    environment = notebook.state / "jupyter/venv"
+    before = tree(environment)
+
+    url = account.setup(jupyter_executable=str(environment / "bin/jupyter")).url
+
+    assert not (account.state / "jupyter/venv").exists()
+    visitor = Visitor(url)
+    assert visitor.log_in(PASSWORD)
+    assert visitor.run(visitor.kernel(), "import sys; print(sys.prefix)") == f"{environment}\n"
+    # Python compiles what it imports; nothing else appears in somebody's environment.
+    assert [
+        name for name in tree(environment) if name not in before and "__pycache__" not in name
+    ] == []
+
+
 @pytest.fixture
 def other_things(notebook: Account) -> Iterator[dict[str, Callable[[], object]]]:
     """What a person has besides: a configuration, tmux sessions, a second Jupyter."""
