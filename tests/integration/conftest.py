@@ -72,6 +72,7 @@ class Account:
     socket_name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
     variables: dict[str, object] = field(default_factory=dict)
     exported: dict[str, str] = field(default_factory=dict)
+    ansible: Path = Path(sys.executable).parent
 
     @property
     def state(self) -> Path:
@@ -93,7 +94,7 @@ class Account:
         """Return an ansible-playbook command; variables travel by file, never by argument."""
         file = self.home.parent / f"variables-{uuid.uuid4().hex}.json"
         file.write_text(json.dumps(self.variables | variables))
-        command = [f"{Path(sys.executable).parent}/ansible-playbook", str(playbook)]
+        command = [f"{self.ansible}/ansible-playbook", str(playbook)]
         if "-i" not in flags:
             command += ["-i", "localhost,", "-c", "local"]
         return [*command, "-e", f"@{file}", *flags]
