@@ -96,7 +96,8 @@ def trouble(log: str) -> str:
     errors = [words for words in map(_error, lines) if words]
     if not errors:
         return ""
-    if any("failed to reconnect session" in line for line in lines):
+    ended = any('"msg":"command failed"' in line for line in lines)
+    if not ended and any("failed to reconnect session" in line for line in lines):
         return (
             f"The agent cannot reach ngrok's service: {errors[-1]}. It keeps trying. Look whether "
             "this machine may open connections to connect.ngrok-agent.com, port 443."

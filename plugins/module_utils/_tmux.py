@@ -89,18 +89,17 @@ class Tmux:
 
         The pane stays when its command ends, so that its last lines can be read.
         """
-        # tmux gives a lone argument to the account's shell, and takes a ";" at the end of any
-        # argument as the end of its own command.
-        command = [
-            re.sub(";$", r"\\;", word) for word in (argv if len(argv) > 1 else ["env", *argv])
-        ]
+        # tmux gives a lone argument to the account's shell, and says nothing of a program that it
+        # cannot execute; sh says so, and is replaced by the program.
+        command = ["-c", _plain(directory), "--", "sh", "-c", 'exec "$@"', "sh", *argv]
         if dead:
             target = dead.pane_id
-            words = ["respawn-pane", "-t", target, "-c", directory, "--", *command]
+            words = ["respawn-pane", "-t", target, *command]
         else:
-            target = f"={session}:"
-            words = ["new-session", "-d", "-s", session, "-n", session, "-x", "200", "-y", "50"]
-            words += ["-c", directory, "--", *command]
+            target, name = f"={session}:", _plain(session)
+            words = ["new-session", "-d", "-s", name, "-n", name, "-x", "200", "-y", "50", *command]
+        # A ";" at the end of a word would end the command.
+        words = [re.sub(r";\Z", r"\\;", word) for word in words]
         # In one call, so that the command can neither print nor end before these hold.
         words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
         if log_file:
@@ -119,17 +118,26 @@ class Tmux:
         shown = [line for line in lines if line and not line.startswith("Pane is dead")]
         return hide_secrets("\n".join(shown[-count:]))
 
+    def reap(self) -> None:
+        """Have tmux notice how commands ended; 3.3a at times shows a dead pane without it."""
+        self._ask("run-shell", "true")
+
     def kill(self, session: str) -> None:
         """End a session. Without "=" tmux would take the name as a prefix."""
-        self._ask("kill-session", "-t", f"={session}")
+        self._ask("kill-session", "-t", re.sub(r";\Z", r"\\;", f"={session}"))
 
     def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
         argv = [*prefix, self._binary, "-u", "-L", self._socket_name, *words]
-        rc, out, err = self._run(argv)
+        rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc != 0:
             raise TmuxError(f"tmux {words[0]}: {err.strip()}")
         return out
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` as tmux wants it where it expands formats."""
+    return text.replace("#", "##")
 
 
 def _private(path: str, flags: int) -> int:

@@ -32,7 +32,8 @@ options:
   name:
     description:
       - Name of the session. Taken literally; V(my) is not V(myjob).
-      - V(.) and V(:) are refused, because tmux would rename the session.
+      - Empty names and names with a point, a colon, a dollar sign, a backslash or an unprintable
+        character are refused, because tmux would rename the session.
     type: str
     required: true
   state:
@@ -127,6 +128,10 @@ POLL = 0.05
 LINES = 15
 
 
+class EndedError(TmuxError):
+    """The command ended while it was waited for."""
+
+
 def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """Bring one session to the state asked for and say what that took.
 
@@ -134,7 +139,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
         TmuxError: tmux refused, the command ended at once, or its address is taken.
     """
     name, wanted = params["name"], params["state"]
-    pane = tmux.pane(name)
+    pane = found_pane = tmux.pane(name)
     alive = pane is not None and not pane.dead
     found = "present" if alive else "absent"
     # A pane that outlived its command still has to go when the session is to be absent.
@@ -145,12 +150,21 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
     if changed and not check_mode:
         if wanted == "absent":
             tmux.kill(name)
+        elif not os.path.isdir(params["chdir"]):
+            # tmux would start the command somewhere else without a word.
+            raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
             argv = [os.path.expanduser(word) for word in params["argv"]]
             tmux.start(name, argv, params["chdir"], params["log_file"], dead=pane)
         pane = tmux.pane(name)
     if wanted == "present" and params["timeout"] and not check_mode:
-        wait_until_ready(tmux, params, new=changed)
+        try:
+            wait_until_ready(tmux, params, new=changed)
+        except EndedError:
+            # What it printed has been reported; an older session may hold a person's windows.
+            if found_pane is None and tmux.pane(name):
+                tmux.kill(name)
+            raise
     return {
         "changed": changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
@@ -173,18 +187,21 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
     """Return when the command listens, or without an address when it has settled.
 
     Raises:
-        TmuxError: the command has ended, or does not listen in time; with its last lines.
+        EndedError: the command has ended; with its last lines.
+        TmuxError: it does not listen in time; with its last lines.
     """
     name, address = params["name"], params["listens_on"]
     started = time.monotonic()
     while True:
         pane = tmux.pane(name)
         if pane is None or pane.dead:
+            if pane and not pane.ending:
+                tmux.reap()
+                pane = tmux.pane(name)
             ending = f" ({pane.ending})" if pane and pane.ending else ""
-            words = last_words(tmux, pane)
-            if new and pane:
-                tmux.kill(name)
-            raise TmuxError(f"the command of session {name} ended at once{ending}.{words}")
+            raise EndedError(
+                f"the command of session {name} ended at once{ending}.{last_words(tmux, pane)}"
+            )
         waited = time.monotonic() - started
         if address is None:
             if not new or waited > SETTLED:
@@ -224,8 +241,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     name = module.params["name"]
-    if not name or set(name) & set(".:"):
-        module.fail_json(msg=f"name: tmux would rename a session called {name!r}: no '.', no ':'")
+    if not name or set(name) & set(".:$\\") or not name.isprintable():
+        module.fail_json(msg=f"name: tmux would rename a session called {name!r}")
+    if module.params["state"] == "present" and not module.params["argv"]:
+        module.fail_json(msg="argv: there is no command to run")
     for variable in WITHHELD:
         os.environ.pop(variable, None)
     # Before tmux is installed, a dry run has nothing to ask.

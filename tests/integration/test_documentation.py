@@ -28,8 +28,8 @@ def ansible_doc(kind: str, name: str) -> dict[str, Any]:
         text=True,
         check=True,
     )
-    document: dict[str, Any] = json.loads(shown.stdout)
-    return document[name]
+    document: dict[str, Any] = json.loads(shown.stdout)[name]
+    return document
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""What the roles declare, and whether it agrees."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROLES = sorted((CHECKOUT / "roles").iterdir())
+ENTRY_POINTS = ["main", "preflight", "session"]
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+def entry_points(role: Path) -> dict[str, dict[str, Any]]:
+    """The options of every entry point, by name."""
+    document = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
+    return {name: spec["options"] for name, spec in document["argument_specs"].items()}
+
+
+def options(role: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The options of all entry points; an option of several is there several times."""
+    return [pair for declared in entry_points(role).values() for pair in declared.items()]
+
+
+def comparable(document: object) -> str:
+    """Text that tells 1 from "1" and from true."""
+    return json.dumps(document, indent=1, sort_keys=True)
+
+
+@each_role
+def test_defaults_are_the_declared_ones(role: Path) -> None:
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
+    declared = {name: option["default"] for name, option in options(role) if "default" in option}
+
+    assert comparable(defaults) == comparable(declared)
+
+
+@each_role
+def test_an_option_is_declared_the_same_everywhere(role: Path) -> None:
+    seen: dict[str, str] = {}
+    for name, option in options(role):
+        declared = {key: option.get(key) for key in ("type", "elements", "default", "choices")}
+
+        assert seen.setdefault(name, comparable(declared)) == comparable(declared), name
+
+
+@each_role
+def test_a_variable_begins_with_its_role_s_name(role: Path) -> None:
+    assert [name for name, _ in options(role) if not name.startswith(f"{role.name}_")] == []
+
+
+@each_role
+def test_an_internal_variable_begins_with_underscores_and_its_role_s_name(role: Path) -> None:
+    file = role / "vars/main.yml"
+    names = yaml.safe_load(file.read_text()) if file.exists() else {}
+
+    assert [name for name in names if not name.startswith(f"__{role.name}_")] == []
+
+
+@each_role
+def test_an_option_without_a_default_is_a_comment_in_the_defaults(role: Path) -> None:
+    commented = re.findall(r"^# (\w+):$", (role / "defaults/main.yml").read_text(), re.MULTILINE)
+    without = {name for name, option in options(role) if "default" not in option}
+
+    assert sorted(commented) == sorted(without)
+
+
+@each_role
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_an_entry_point_has_tasks_and_a_specification(role: Path, entry_point: str) -> None:
+    assert (role / f"tasks/{entry_point}.yml").is_file()
+    assert entry_point in entry_points(role)
+
+
+@each_role
+def test_every_specification_has_tasks(role: Path) -> None:
+    assert [name for name in entry_points(role) if not (role / f"tasks/{name}.yml").exists()] == []
+
+
+def imports(node: object) -> Iterator[tuple[str, str]]:
+    """Role and entry point of everything that imports or includes a role."""
+    if isinstance(node, list):
+        for item in node:
+            yield from imports(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if re.fullmatch(r"(ansible\.builtin\.)?(import|include)_role", str(key)):
+                yield value["name"], value.get("tasks_from", "main")
+            elif key in ("roles", "dependencies"):
+                for role in value:
+                    yield (role if isinstance(role, str) else role["role"]), "main"
+            else:
+                yield from imports(value)
+
+
+def imported() -> list[tuple[str, str]]:
+    files = [
+        *(CHECKOUT / "playbooks").rglob("*.yml"),
+        *(CHECKOUT / "roles").glob("*/tasks/*.yml"),
+        *(CHECKOUT / "roles").glob("*/meta/main.yml"),
+    ]
+    return sorted({pair for file in files for pair in imports(yaml.safe_load(file.read_text()))})
+
+
+@pytest.mark.parametrize(
+    ("name", "entry_point"), imported(), ids=lambda part: part.removeprefix("anywhere.notebook.")
+)
+def test_every_role_that_is_imported_exists(name: str, entry_point: str) -> None:
+    role = name.removeprefix("anywhere.notebook.")
+
+    assert name != role
+    assert (CHECKOUT / f"roles/{role}/tasks/{entry_point}.yml").is_file()

@@ -1,0 +1,548 @@
+"""What the module tmux_session promises. A real tmux on a socket of its own."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import TmuxServer
+
+Run = Callable[..., dict[str, Any]]
+
+SLEEP = ["sleep", "600"]
+# Listens on the port it is given, but not at once.
+LATE = """
+import socket, sys, time
+time.sleep(0.3)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+# tmux 3.3a may not read what a command prints in the instant it ends.
+LINGER = "sleep 0.1"
+# Writes its arguments to the file it is given first.
+WRITE = """
+import json, os, sys, time
+with open(sys.argv[1] + ".part", "w") as part:
+    json.dump(sys.argv[2:], part)
+os.rename(sys.argv[1] + ".part", sys.argv[1])
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def session(run_module: Run, tmux: TmuxServer) -> Run:
+    """Run the module on the private server; unless told otherwise it keeps ``sleep`` running."""
+
+    def run(name: str = "lab", **args: object) -> dict[str, Any]:
+        defaults = {"argv": SLEEP, "socket_name": tmux.socket_name, "timeout": 0}
+        return run_module("tmux_session", name=name, **defaults | args)
+
+    return run
+
+
+def say(tmp_path: Path, text: str) -> list[str]:
+    """A command that prints ``text`` and ends."""
+    said = tmp_path / "said"
+    said.write_text(text)
+    return ["sh", "-c", f"cat '{said}'; {LINGER}"]
+
+
+def test_a_session_is_started(session: Run, tmux: TmuxServer) -> None:
+    result = session()
+
+    assert (result["changed"], result["state"], tmux.sessions()) == (True, "present", ["lab"])
+
+
+def test_a_second_run_changes_nothing(session: Run) -> None:
+    first = session()
+
+    assert session() == first | {"changed": False, "diff": same("present")}
+
+
+def test_a_session_is_ended(session: Run, tmux: TmuxServer) -> None:
+    session()
+
+    result = session(state="absent")
+
+    assert (result["changed"], result["pid"], tmux.sessions()) == (True, 0, [])
+
+
+def test_ending_it_again_changes_nothing(session: Run) -> None:
+    session()
+    session("other")
+    session(state="absent")
+
+    assert not session(state="absent")["changed"]
+
+
+def test_without_a_server_there_is_nothing_to_end(session: Run, tmux: TmuxServer) -> None:
+    assert not session(state="absent")["changed"]
+
+
+def test_the_pid_is_the_command_s(session: Run) -> None:
+    pid = session()["pid"]
+
+    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
+
+
+def same(state: str) -> dict[str, Any]:
+    return {"before": {"state": state}, "after": {"state": state}}
+
+
+@pytest.mark.parametrize(
+    ("runs", "state", "changed"),
+    [
+        pytest.param(False, "present", True, id="start"),
+        pytest.param(True, "present", False, id="keep"),
+        pytest.param(True, "absent", True, id="end"),
+        pytest.param(False, "absent", False, id="stay-away"),
+    ],
+)
+def test_check_mode_predicts_and_does_nothing(
+    session: Run, tmux: TmuxServer, runs: bool, state: str, changed: bool
+) -> None:
+    if runs:
+        session()
+    before = tmux.ask("list-panes", "-a", "-F", "#{session_id} #{pane_pid}")
+
+    predicted = session(state=state, check_mode=True)
+
+    assert tmux.ask("list-panes", "-a", "-F", "#{session_id} #{pane_pid}") == before
+    assert predicted["changed"] is changed
+    done = session(state=state)
+    assert set(predicted) == set(done)
+    assert {**predicted, "pid": 0, "invocation": 0} == {**done, "pid": 0, "invocation": 0}
+
+
+@pytest.mark.parametrize(
+    ("runs", "state"),
+    [
+        pytest.param(False, "present", id="start"),
+        pytest.param(True, "absent", id="end"),
+    ],
+)
+def test_the_diff_shows_the_state_before_and_after(session: Run, runs: bool, state: str) -> None:
+    if runs:
+        session()
+
+    before = "present" if runs else "absent"
+    assert session(state=state)["diff"] == {"before": {"state": before}, "after": {"state": state}}
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        pytest.param("my", "myjob", id="my-myjob"),
+        pytest.param("jupyter", "jupyter2", id="jupyter-jupyter2"),
+    ],
+)
+def test_a_longer_name_is_another_session(
+    session: Run, tmux: TmuxServer, shorter: str, longer: str
+) -> None:
+    session(longer)
+
+    assert not session(shorter, state="absent")["changed"]
+    assert session(shorter)["changed"]
+    session(shorter, state="absent")
+    assert tmux.sessions() == [longer]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("my lab", id="space"),
+        pytest.param("Prüfung für Zoë", id="letters"),
+        pytest.param("实验", id="script"),
+        pytest.param("-x", id="dash"),
+        pytest.param("=100%d*", id="signs"),
+        pytest.param("a##b", id="hashes"),
+        pytest.param("#{pid}", id="format"),
+        pytest.param("lab;", id="semicolon"),
+        pytest.param("~", id="tilde"),
+        pytest.param('a"b', id="quote"),
+    ],
+)
+def test_a_name_is_taken_literally(session: Run, tmux: TmuxServer, name: str) -> None:
+    session(name)
+
+    assert tmux.sessions() == [name]
+    assert session(name, state="absent")["changed"]
+    assert tmux.sessions() == []
+
+
+def test_a_name_is_the_same_in_every_locale(
+    session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    session("Prüfung")
+
+    assert not session("Prüfung")["changed"]
+    assert tmux.sessions() == ["Prüfung"]
+
+
+def test_a_name_like_tmux_s_own_id_ends_no_other_session(session: Run, tmux: TmuxServer) -> None:
+    session("lab")
+
+    assert session("$0", state="absent")["failed"]
+
+    assert tmux.sessions() == ["lab"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a.b", id="point"),
+        pytest.param("a:b", id="colon"),
+        pytest.param("a\tb", id="tab"),
+        pytest.param("$HOME", id="dollar"),
+        pytest.param("a\\b", id="backslash"),
+    ],
+)
+def test_a_name_that_tmux_would_rename_is_refused(
+    session: Run, tmux: TmuxServer, name: str
+) -> None:
+    result = session(name)
+
+    assert "tmux would rename" in result["msg"]
+    assert tmux.sessions() == []
+
+
+def test_a_command_is_required(session: Run, tmux: TmuxServer) -> None:
+    result = session(argv=[])
+
+    assert result["failed"]
+    assert "argv" in result["msg"]
+    assert tmux.sessions() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "ending"),
+    [
+        pytest.param(f"echo last words; {LINGER}; exit 3", "status 3", id="status"),
+        pytest.param(f"echo last words; {LINGER}; kill -9 $$", "signal 9", id="signal"),
+    ],
+)
+def test_a_command_that_dies_at_once_fails_with_its_last_words(
+    session: Run, tmux: TmuxServer, script: str, ending: str
+) -> None:
+    result = session(argv=["sh", "-c", script], timeout=10)
+
+    assert result["failed"]
+    assert result["msg"] == (
+        f"the command of session lab ended at once ({ending}). Its last lines:\nlast words"
+    )
+    assert tmux.sessions() == []
+
+
+def test_only_the_last_lines_are_repeated(session: Run) -> None:
+    message = session(argv=["sh", "-c", f"seq 100; {LINGER}"], timeout=10)["msg"]
+
+    assert message.splitlines()[1:] == [str(number) for number in range(86, 101)]
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        pytest.param("Your authtoken: s3cr3t", "Your authtoken: (hidden)", id="sentence"),
+        pytest.param("http://127.0.0.1:8888/lab?token=s3cr3t", "token=(hidden)", id="url"),
+        pytest.param("PASSWORD = 's3cr3t'", "PASSWORD = '(hidden)'", id="setting"),
+        pytest.param('{"api_key": "s3cr3t", "lvl": "eror"}', '"lvl": "eror"', id="json-key"),
+        pytest.param(
+            r'{"err":"Refused.\r\nYour authtoken: s3cr3t\r\n\r\nERR_NGROK_105\r\n"}',
+            "ERR_NGROK_105",
+            id="json-text",
+        ),
+    ],
+)
+def test_last_words_come_without_secrets(
+    session: Run, tmp_path: Path, words: str, kept: str
+) -> None:
+    message = session(argv=say(tmp_path, words), timeout=10)["msg"]
+
+    assert "s3cr3t" not in message
+    assert kept in message
+
+
+def test_a_running_session_is_not_replaced_by_another_command(session: Run) -> None:
+    pid = session()["pid"]
+
+    result = session(argv=["sleep", "300"])
+
+    assert (result["changed"], result["pid"]) == (False, pid)
+
+
+@pytest.fixture
+def ended(session: Run, tmux: TmuxServer, eventually: Callable[..., object]) -> str:
+    """The id of a session whose command ended after a person had opened a window in it."""
+    pid = session()["pid"]
+    tmux.ask("new-window", "-d", "-t", "=lab:", "-n", "mine", *SLEEP)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: "1" in tmux.ask("list-panes", "-s", "-t", "=lab:", "-F", "#{pane_dead}"))
+    return tmux.ask("list-sessions", "-F", "#{session_id}")[0]
+
+
+def test_an_ended_command_is_started_again_in_its_session(
+    session: Run, tmux: TmuxServer, ended: str
+) -> None:
+    result = session()
+
+    assert result["changed"]
+    assert result["diff"]["before"] == {"state": "absent"}
+    assert tmux.ask("list-sessions", "-F", "#{session_id}") == [ended]
+    assert os.path.exists(f"/proc/{result['pid']}")
+
+
+@pytest.mark.usefixtures("ended")
+def test_a_window_that_somebody_opened_survives_the_new_start(
+    session: Run, tmux: TmuxServer
+) -> None:
+    session()
+
+    assert tmux.ask("list-windows", "-t", "=lab:", "-F", "#{window_name}") == ["lab", "mine"]
+
+
+@pytest.mark.usefixtures("ended")
+def test_a_window_that_somebody_opened_survives_a_new_start_that_fails(
+    session: Run, tmux: TmuxServer
+) -> None:
+    assert session(argv=["sh", "-c", "exit 3"], timeout=10)["failed"]
+
+    assert "mine" in tmux.ask("list-windows", "-t", "=lab:", "-F", "#{window_name}")
+
+
+def test_it_returns_once_the_command_listens(session: Run, closed_address: str) -> None:
+    host, port = closed_address.split(":")
+
+    result = session(argv=[sys.executable, "-c", LATE, port], listens_on=closed_address, timeout=10)
+
+    assert result["changed"]
+    socket.create_connection((host, int(port))).close()
+
+
+def test_a_child_of_the_command_may_be_the_one_that_listens(
+    session: Run, closed_address: str
+) -> None:
+    command = [sys.executable, "-c", LATE, closed_address.split(":")[1]]
+
+    result = session(
+        argv=["sh", "-c", '"$@"; true', "sh", *command], listens_on=closed_address, timeout=10
+    )
+
+    assert result.get("msg") is None
+
+
+def test_a_session_that_listens_already_is_left_alone(session: Run, closed_address: str) -> None:
+    command = [sys.executable, "-c", LATE, closed_address.split(":")[1]]
+    pid = session(argv=command, listens_on=closed_address, timeout=10)["pid"]
+
+    result = session(argv=command, listens_on=closed_address, timeout=10)
+
+    assert (result["changed"], result["pid"]) == (False, pid)
+
+
+def test_a_command_that_ends_is_not_waited_for(session: Run, closed_address: str) -> None:
+    started = time.monotonic()
+
+    result = session(argv=["false"], listens_on=closed_address, timeout=20)
+
+    assert "ended at once" in result["msg"]
+    assert time.monotonic() - started < 10
+
+
+def test_the_end_of_the_wait_is_told_with_the_last_words(session: Run, closed_address: str) -> None:
+    result = session(
+        argv=["sh", "-c", "echo still thinking; exec sleep 600"],
+        listens_on=closed_address,
+        timeout=1,
+    )
+
+    assert result["msg"] == (
+        f"session lab runs, but does not listen on {closed_address} after 1 s. "
+        "Its last lines:\nstill thinking"
+    )
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["run", "check-mode"])
+def test_a_foreign_listener_is_named_and_nothing_starts(
+    session: Run, tmux: TmuxServer, check_mode: bool
+) -> None:
+    program = Path("/proc/self/comm").read_text().strip()
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        address = f"127.0.0.1:{mine.getsockname()[1]}"
+
+        result = session(listens_on=address, check_mode=check_mode)
+
+    assert result["msg"].startswith(
+        f"{address} is taken by {program} (process {os.getpid()}, account {getpass.getuser()})."
+    )
+    assert tmux.sessions() == []
+
+
+def test_a_foreign_listener_beside_a_running_session_is_refused(session: Run) -> None:
+    session()
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        result = session(listens_on=f"127.0.0.1:{mine.getsockname()[1]}")
+
+    assert "is taken by" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("8888", id="port-only"),
+        pytest.param("localhost", id="host-only"),
+        pytest.param("127.0.0.1:99999", id="no-such-port"),
+    ],
+)
+def test_a_malformed_address_is_refused(session: Run, tmux: TmuxServer, address: str) -> None:
+    result = session(listens_on=address)
+
+    assert result["msg"] == f"'{address}' is not an address of the form host:port"
+    assert tmux.sessions() == []
+
+
+@pytest.fixture
+def log_file(session: Run, tmp_path: Path, eventually: Callable[..., str]) -> Path:
+    """The log, which an earlier run left readable for everybody, once the command has spoken."""
+    log = tmp_path / "it's my #{pid} 100%d log"
+    log.write_text("of an earlier run")
+    log.chmod(0o644)
+    session(argv=["sh", "-c", "echo hello; exec sleep 600"], log_file=str(log))
+    eventually(lambda: "hello" in log.read_text())
+    return log
+
+
+def test_the_log_file_gets_what_the_command_prints_and_begins_anew(log_file: Path) -> None:
+    assert log_file.read_text().splitlines() == ["hello"]
+
+
+def test_the_log_file_is_for_its_owner_only(log_file: Path) -> None:
+    assert log_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["two words", "", "it's", 'a "quote"', "`so`", "back\\slash"], id="quotes"),
+        pytest.param(["--", "-v", "a=b", "a~/b", "*", "Zoë 实验"], id="signs"),
+        pytest.param([";", "end;", "\\;", ";;", "a;b", "last;"], id="semicolons"),
+        pytest.param([";\n", "last;\n"], id="semicolon-before-a-newline"),
+        pytest.param(["#{pid}", "#", "##", "100%d", "%H:%M"], id="formats"),
+        pytest.param(["$HOME", "${HOME}"], id="variables"),
+    ],
+)
+def test_arguments_arrive_as_given(
+    session: Run, tmp_path: Path, eventually: Callable[..., bool], words: list[str]
+) -> None:
+    arrived = tmp_path / "arrived"
+
+    session(argv=[sys.executable, "-c", WRITE, str(arrived), *words])
+
+    eventually(arrived.exists)
+    assert json.loads(arrived.read_text()) == words
+
+
+def test_a_tilde_at_the_start_is_the_home_directory(
+    session: Run, tmp_path: Path, eventually: Callable[..., bool]
+) -> None:
+    arrived = tmp_path / "arrived"
+
+    session(argv=[sys.executable, "-c", WRITE, str(arrived), "~/notes"])
+
+    eventually(arrived.exists)
+    assert json.loads(arrived.read_text()) == [os.path.expanduser("~/notes")]
+
+
+def test_a_lone_program_is_not_given_to_a_shell(session: Run, tmp_path: Path) -> None:
+    program = tmp_path / "my program; exit 1"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o700)
+
+    pid = session(argv=[str(program)], timeout=10)["pid"]
+
+    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("my lab", id="space"),
+        pytest.param("100%d", id="percent"),
+        pytest.param("a#{pid}", id="format"),
+    ],
+)
+def test_the_command_starts_in_its_directory(session: Run, tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir()
+
+    pid = session(chdir=str(directory))["pid"]
+
+    assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
+
+
+def test_a_directory_that_is_missing_is_an_error(
+    session: Run, tmux: TmuxServer, tmp_path: Path
+) -> None:
+    result = session(chdir=str(tmp_path / "missing"))
+
+    assert result.get("failed")
+    assert tmux.sessions() == []
+
+
+@pytest.fixture
+def environments(session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What tmux and the command got of a caller's environment with secrets in it."""
+    monkeypatch.setenv("NGROK_AUTHTOKEN", "s3cr3t-token")
+    monkeypatch.setenv("NGROK_API_KEY", "s3cr3t-key")
+    monkeypatch.setenv("LAB_COLOUR", "blue")
+    pid = session()["pid"]
+    everyone = tmux.ask("show-environment", "-g")
+    own = tmux.ask("show-environment", "-t", "=lab:")
+    command = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    assert everyone
+    assert command
+    return "\n".join([*everyone, *own, *command])
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [pytest.param("NGROK_AUTHTOKEN", id="token"), pytest.param("NGROK_API_KEY", id="key")],
+)
+def test_secrets_of_the_environment_stay_out_of_tmux(environments: str, variable: str) -> None:
+    assert variable not in environments
+    assert "s3cr3t" not in environments
+
+
+def test_other_variables_reach_tmux_and_the_command(environments: str) -> None:
+    assert environments.splitlines().count("LAB_COLOUR=blue") == 2
+
+
+def test_without_tmux_a_dry_run_predicts_the_start(
+    session: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert session(check_mode=True)["changed"]
+
+
+def test_without_tmux_a_run_says_so(
+    session: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    result = session()
+
+    assert result["failed"]
+    assert 'Failed to find required executable "tmux"' in result["msg"]
