@@ -73,7 +73,8 @@ def play(playbook: str) -> int:
     VARIABLES.write_text(json.dumps(variables(), indent=2))
     command = [f"{Path(sys.executable).parent}/ansible-playbook", "--inventory", "localhost,"]
     command += ["--extra-vars", f"@{VARIABLES}", playbook]
-    environment = os.environ | {"HOME": str(HOME), "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}
+    shown = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+    environment = os.environ | shown | {"HOME": str(HOME)}
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 
 

@@ -87,10 +87,12 @@ class Tmux:
     ) -> None:
         """Run ``argv`` in a new detached session, or again in the ``dead`` pane of an old one.
 
+        A ``~`` at the start of a word is expanded, as a shell would do it.
         The pane stays when its command ends, so that its last lines can be read.
         """
         # tmux gives a lone argument to the account's shell, and says nothing of a program that it
         # cannot execute; sh says so, and is replaced by the program.
+        argv = [os.path.expanduser(word) for word in argv]
         command = ["-c", _plain(directory), "--", "sh", "-c", 'exec "$@"', "sh", *argv]
         if dead:
             target = dead.pane_id

@@ -154,8 +154,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
             # tmux would start the command somewhere else without a word.
             raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
-            argv = [os.path.expanduser(word) for word in params["argv"]]
-            tmux.start(name, argv, params["chdir"], params["log_file"], dead=pane)
+            tmux.start(name, params["argv"], params["chdir"], params["log_file"], dead=pane)
         pane = tmux.pane(name)
     if wanted == "present" and params["timeout"] and not check_mode:
         try:
