@@ -22,8 +22,8 @@ demo: $(VENV)/.demo $(if $(NGROK_AUTHTOKEN),,$(AGENT))
 demo-reconnect: $(VENV)/.demo
 	@$(BIN)/python -m tests.demo reconnect
 
-demo-stop: $(VENV)/.demo
-	@$(BIN)/python -m tests.demo stop
+demo-stop:
+	@$(PYTHON) -m tests.demo stop
 
 test: lint unit integration
 

@@ -44,6 +44,8 @@ def variables() -> dict[str, object]:
     common: dict[str, object] = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
+        # For a local connection Ansible asks the list of accounts where home is, not HOME.
+        "ansible_remote_tmp": str(HOME / ".ansible/tmp"),
         "tmux_package_managed": False,
         "tmux_linger_enabled": False,
         "tmux_socket_name": SOCKET_NAME,
@@ -78,24 +80,39 @@ def play(playbook: str) -> int:
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 
 
-def stop() -> int:
-    """End the demonstration's processes by their ids, and return the exit status."""
-    tmux = ["tmux", "-L", SOCKET_NAME]
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has only not been reaped yet has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def end_sessions(socket_name: str) -> int:
+    """End a tmux server and what runs in it, by their ids; return how many commands ran."""
+    tmux = ["tmux", "-L", socket_name]
+    fields = "#{pane_dead} #{pane_pid} #{socket_path}"
     panes = subprocess.run(
-        [*tmux, "list-panes", "-a", "-F", "#{pane_dead} #{pane_pid}"],
-        capture_output=True,
-        text=True,
-        check=False,
+        [*tmux, "list-panes", "-a", "-F", fields], capture_output=True, text=True, check=False
     )
-    pids = [int(row.split()[1]) for row in panes.stdout.splitlines() if row.startswith("0 ")]
+    rows = [row.split(" ", 2) for row in panes.stdout.splitlines()]
+    pids = [int(pid) for dead, pid, _ in rows if dead == "0"]
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
     limit = time.monotonic() + STOP_SECONDS
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < limit:
+    while any(map(runs, pids)) and time.monotonic() < limit:
         time.sleep(0.05)
     # What is left ends with its terminal.
     subprocess.run([*tmux, "kill-server"], capture_output=True, check=False)
-    print(f"Ended {len(pids)} processes. Their files stay in {DEMO}; make clean removes them.")
+    for path in {path for _, _, path in rows}:
+        Path(path).unlink(missing_ok=True)
+    return len(pids)
+
+
+def stop() -> int:
+    """End the demonstration, and return the exit status."""
+    ended = end_sessions(SOCKET_NAME)
+    print(f"Ended {ended} processes. Their files stay in {DEMO}; make clean removes them.")
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.demo import end_sessions
 from tests.edge.client import Edge
 from tests.integration.visitor import Visitor
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
 PASSWORD = "a password with spaces"
-STOP_SECONDS = 10.0
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -135,13 +134,7 @@ class Account:
 
     def stop(self) -> None:
         """End what runs in the account's tmux server, and the server."""
-        pids = self.pids().values()
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
-        limit = time.monotonic() + STOP_SECONDS
-        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < limit:
-            time.sleep(0.05)
-        self.tmux("kill-server")
+        end_sessions(self.socket_name)
 
     @staticmethod
     def _succeed(play: Play) -> Play:
@@ -178,6 +171,7 @@ def new_account(
         account = Account(home)
         account.variables = {
             "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(home / ".ansible/tmp"),
             "tmux_package_managed": False,
             "tmux_linger_enabled": False,
             "tmux_socket_name": account.socket_name,

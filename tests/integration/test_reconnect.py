@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.demo import runs
 from tests.edge.client import Edge, fetch
 from tests.integration.conftest import PASSWORD, Account, Play, wait_until
 from tests.integration.visitor import Visitor
@@ -31,7 +32,7 @@ def work(notebook: Account, visitor: Visitor) -> Iterator[str]:
 def kill(pid: int) -> None:
     """End a process as a crash does, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    wait_until(lambda: not runs(pid))
 
 
 def assert_work_is_still_there(play: Play, kernel: str) -> None:

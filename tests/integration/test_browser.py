@@ -1,0 +1,116 @@
+"""A person at the public URL, with a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.integration.conftest import PASSWORD, Account
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# JupyterLab and its kernel start on a machine that may be busy with other tests.
+PATIENCE = 30_000.0
+LOGIN = re.compile(r"/login\?next=")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Debian's chromium, with a home of its own."""
+    chromium = shutil.which("chromium")
+    assert chromium, "there is no chromium on the PATH: apt install chromium"
+    home = str(tmp_path_factory.mktemp("browser"))
+    expect.set_options(timeout=PATIENCE)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, env={**os.environ, "HOME": home}
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(notebook: Account) -> str:
+    """The public URL that reconnect prints."""
+    return notebook.reconnect().url
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """A tab of somebody who has not been there before, at the public URL."""
+    context = browser.new_context(base_url=url)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    # JupyterLab asks at some moment, and asks again until there is an answer.
+    page.add_locator_handler(
+        page.get_by_text("Would you like to get notified about official Jupyter news?"),
+        lambda: page.get_by_role("button", name="No", exact=True).click(),
+    )
+    yield page
+    context.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    """Type a password on the login page."""
+    page.get_by_label("Password or token:").fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def assert_a_cell_is_executed(page: Page) -> None:
+    """Type into the first cell of a new notebook, and see the result."""
+    cell = page.get_by_role("feed", name="Cells").get_by_role("textbox").first
+    # The page learns the language from the kernel; before that, Shift+Enter does nothing.
+    expect(cell).to_have_attribute("data-language", "python")
+    cell.fill("6*7")
+    expect(page.locator(".jp-OutputArea-output")).to_have_count(0)
+    cell.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output")).to_have_text("42")
+
+
+def test_a_wrong_password_is_refused_with_jupyters_message(page: Page) -> None:
+    page.goto("/")
+    expect(page).to_have_url(LOGIN)
+    expect(page.get_by_text("Invalid credentials")).not_to_be_visible()
+
+    log_in(page, "a wrong password")
+
+    expect(page.get_by_text("Invalid credentials")).to_be_visible()
+    page.goto("/lab")
+    expect(page).to_have_url(LOGIN)
+
+
+def test_the_right_password_opens_jupyterlab_where_a_cell_is_executed(page: Page) -> None:
+    page.goto("/")
+    log_in(page, PASSWORD)
+    expect(page).to_have_url(re.compile(r"/lab$"))
+
+    section = page.get_by_role("heading", name="Notebook")
+    launcher = page.locator(".jp-Launcher-section", has=section)
+    launcher.get_by_role("button", name="Python 3").click()
+
+    assert_a_cell_is_executed(page)
+
+
+def test_a_cell_is_executed_in_notebook_7(page: Page) -> None:
+    page.goto("/tree")
+    log_in(page, PASSWORD)
+    expect(page).to_have_url(re.compile(r"/tree$"))
+
+    page.get_by_role("menuitem", name="New", exact=True).click()
+    with page.expect_popup() as opened:
+        page.get_by_role("menuitem", name="Python 3").click()
+
+    assert_a_cell_is_executed(opened.value)
