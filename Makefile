@@ -12,6 +12,7 @@ AGENT := .cache/ngrok-agent/ngrok
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
 # Nothing outside the checkout is written, caches of the installers included.
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export npm_config_cache := $(CURDIR)/.cache/npm
@@ -38,7 +39,7 @@ unit: $(VENV)/.test
 	$(BIN)/pytest tests/unit
 
 integration: $(VENV)/.test $(AGENT)
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo

@@ -83,6 +83,7 @@ class Account:
         kept = {name: value for name, value in os.environ.items() if "NGROK" not in name}
         return kept | {
             "HOME": str(self.home),
+            "ANSIBLE_HOME": str(self.home / ".ansible"),
             "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             "UV_CACHE_DIR": str(CHECKOUT / ".cache/uv"),

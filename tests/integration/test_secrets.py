@@ -48,10 +48,10 @@ def watched_processes(secrets: list[str]) -> Iterator[set[str]]:
 
 
 def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
-    """Files with a secret in the home or in Ansible's scratch that another account could open."""
+    """Files in the home, Ansible's scratch among them, with a secret, that others could open."""
     files = [
         path
-        for path in [*account.home.rglob("*"), *Path("/tmp").glob("ansible*/**/*")]
+        for path in account.home.rglob("*")
         if path.is_file() and not path.is_symlink() and "venv" not in path.parts
     ]
     holding = [
