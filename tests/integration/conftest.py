@@ -144,24 +144,24 @@ class Account:
 
 
 @pytest.fixture(scope="session")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """The stand-in for ngrok's service."""
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """The stand-in for ngrok's service that all accounts use."""
     with Edge(tmp_path_factory.mktemp("edge")) as running:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "edge" in request.fixturenames:
-        request.getfixturevalue("edge").fault(
-            auth_error=None, bind_error=None, interstitial=False, unreachable=False, keep_host=True
-        )
+@pytest.fixture
+def edge(service: Edge) -> Iterator[Edge]:
+    """The service, for a test that makes it fail; afterwards it works again."""
+    yield service
+    service.fault(
+        auth_error=None, bind_error=None, interstitial=False, unreachable=False, keep_host=True
+    )
 
 
 @pytest.fixture(scope="session")
 def new_account(
-    edge: Edge, tmp_path_factory: pytest.TempPathFactory
+    service: Edge, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Account]]:
     """Make accounts that nothing has been set up for; what they run ends with the tests."""
     accounts: list[Account] = []
@@ -182,8 +182,8 @@ def new_account(
             "ngrok_authtoken": f"token_{uuid.uuid4().hex}",
             "ngrok_executable": str(AGENT),
             "ngrok_web_addr": f"127.0.0.1:{free_port()}",
-            "ngrok_connect_url": edge.agent,
-            "ngrok_connect_cas": str(edge.ca),
+            "ngrok_connect_url": service.agent,
+            "ngrok_connect_cas": str(service.ca),
         }
         accounts.append(account)
         return account
