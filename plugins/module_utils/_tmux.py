@@ -9,6 +9,7 @@ Facts about tmux are from tmux(1) unless a comment says where they were seen.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 import typing as t
@@ -152,10 +153,13 @@ def _outside_the_login() -> list[str]:
     """Return the words before a command that make it a child of the account's systemd manager.
 
     A tmux server born in a login session is killed with it where logind has
-    KillUserProcesses=yes (logind.conf(5)); one in a scope of the user manager is not.
+    KillUserProcesses=yes (logind.conf(5)); one in a scope of the user manager is not. Without
+    lingering it is the other way round: the manager ends with the last login, and its scopes too
+    (both seen on Debian 12).
     """
     runtime_dir = f"/run/user/{os.getuid()}"
-    if not os.path.exists(f"{runtime_dir}/systemd/private"):
+    lingering = f"/var/lib/systemd/linger/{pwd.getpwuid(os.getuid()).pw_name}"
+    if not (os.path.exists(f"{runtime_dir}/systemd/private") and os.path.exists(lingering)):
         return []
     os.environ.setdefault("XDG_RUNTIME_DIR", runtime_dir)
     return ["systemd-run", "--user", "--scope", "--quiet", "--"]

@@ -48,7 +48,7 @@ def watched_processes(secrets: list[str]) -> Iterator[set[str]]:
 
 
 def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
-    """Files in the home, Ansible's scratch among them, with a secret, that others could open."""
+    """Files in the home, Ansible's scratch among them, with a secret and open to others."""
     files = [
         path
         for path in account.home.rglob("*")
@@ -58,14 +58,7 @@ def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
         path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)
     ]
     assert holding
-    return [path for path in holding if can_be_opened_by_others(path, account.home)]
-
-
-def can_be_opened_by_others(path: Path, home: Path) -> bool:
-    """Whether group or others may read the file and pass every directory from the home down."""
-    above = [parent for parent in path.parents if parent.is_relative_to(home)]
-    passable = all(parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in above)
-    return passable and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    return [path for path in holding if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
 
 
 def test_the_watcher_sees_a_secret_on_a_command_line() -> None:
