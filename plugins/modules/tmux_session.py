@@ -14,8 +14,8 @@ description:
   - A session whose command has ended counts as absent. V(present) starts the command again in the
     same pane, so other windows that somebody opened in that session stay.
   - A running session is never replaced, also not when O(argv) has changed.
-  - Where the account has a systemd user manager that outlives logins (lingering), the tmux server is
-    started in a scope of that manager, so that it does not end with the login Ansible came through.
+  - Where the account has a systemd user manager that outlives logins (lingering), the tmux server
+    is started in a scope of that manager, and so does not end with the login Ansible came through.
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
 attributes:
