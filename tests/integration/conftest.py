@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,23 @@ class Play:
         return found[1]
 
 
+def run(
+    command: Sequence[str | Path], cwd: Path | None = None, env: dict[str, str] | None = None
+) -> Play:
+    """Run a command that runs a playbook, without a terminal."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Play(done.returncode, done.stdout)
+
+
 @dataclass
 class Account:
     """A home, ports and a tmux server of its own, as another account would have them."""
@@ -101,17 +118,8 @@ class Account:
 
     def play(self, playbook: str | Path, *flags: str, **variables: object) -> Play:
         """Run a playbook, with the account's variables and the ones given."""
-        run = subprocess.run(
-            self.command(playbook, *flags, **variables),
-            cwd=self.home,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Play(run.returncode, run.stdout)
+        command = self.command(playbook, *flags, **variables)
+        return run(command, cwd=self.home, env=self.environment())
 
     def setup(self, *flags: str, **variables: object) -> Play:
         """Run ``setup``, which has to succeed."""

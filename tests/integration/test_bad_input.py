@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.edge.client import Edge, fetch
-from tests.integration.conftest import AGENT, Account, Play
+from tests.integration.conftest import AGENT, PASSWORD, Account, Play, free_port
+from tests.integration.visitor import Visitor
 
 NGROK_ALONE = """
 - hosts: all
@@ -81,6 +82,13 @@ def test_an_executable_that_does_not_exist(account: Account) -> None:
     play = account.play("anywhere.notebook.setup", ngrok_executable="/nowhere/ngrok")
 
     assert "/nowhere/ngrok on localhost is no ngrok agent" in refused(play)
+    assert_untouched(account)
+
+
+def test_a_jupyter_that_is_none(account: Account) -> None:
+    play = account.play("anywhere.notebook.setup", jupyter_executable="/bin/true")
+
+    assert "/bin/true on localhost is no Jupyter with JupyterLab" in refused(play)
     assert_untouched(account)
 
 
@@ -218,3 +226,17 @@ def test_a_service_that_cannot_be_reached_leaves_jupyter_running(
     assert notebook.pids()["jupyter"] == server
     port = notebook.variables["jupyter_port"]
     assert fetch(f"http://localhost:{port}", "/api").status == 200
+
+
+def test_a_url_that_leads_nowhere_is_not_printed(notebook: Account) -> None:
+    server = notebook.pids()["jupyter"]
+    nowhere = f"http://127.0.0.1:{free_port()}"
+
+    play = notebook.play("anywhere.notebook.setup", ngrok_upstream_url=nowhere, ngrok_timeout=3)
+
+    sentence = refused(play)
+    assert "the notebook cannot be reached from here" in sentence
+    assert "ERR_NGROK_8012" in sentence
+    assert "Show the card" not in play.output
+    assert notebook.pids()["jupyter"] == server
+    assert Visitor(notebook.setup().url).log_in(PASSWORD)

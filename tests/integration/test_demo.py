@@ -19,7 +19,7 @@ import pytest
 
 from tests.demo import runs
 from tests.edge.client import fetch
-from tests.integration.conftest import CHECKOUT, Play, wait_until
+from tests.integration.conftest import CHECKOUT, Play, run, wait_until
 from tests.integration.visitor import Visitor
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -85,15 +85,7 @@ class Clone:
         environment |= {"HOME": str(self.home), "PATH": path}
         settings = [f"{name}={value}" for name, value in environment.items()]
         as_account = [*AS_ROOT, "runuser", "-u", self.account, "--"]
-        run = subprocess.run(
-            [*as_account, "env", "-i", f"--chdir={self.directory}", *settings, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return Play(run.returncode, run.stdout)
+        return run([*as_account, "env", "-i", f"--chdir={self.directory}", *settings, *command])
 
     def make(self, target: str) -> Play:
         """Run ``make``, which has to succeed."""

@@ -58,7 +58,21 @@ def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
         path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)
     ]
     assert holding
-    return [path for path in holding if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    return [path for path in holding if is_open(path, account)]
+
+
+def is_open(path: Path, account: Account) -> bool:
+    """Whether others may read a file. What the roles wrote has to be closed by its own mode.
+
+    Jupyter writes a readable page with its token into its runtime directory, which is closed.
+    """
+    above = [parent for parent in path.parents if parent.is_relative_to(account.home)]
+    closed_above = any(
+        not parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in above
+    )
+    ours = path.is_relative_to(account.state)
+    readable = bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    return readable and (ours or not closed_above)
 
 
 def test_the_watcher_sees_a_secret_on_a_command_line() -> None:
