@@ -22,9 +22,11 @@ if t.TYPE_CHECKING:
 
     Run = Callable[..., tuple[int, str, str]]
 
-# Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a).
+# Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a). A server
+# that is just ending, because its last session did, has words of its own.
 NO_SERVER = re.compile(
-    r"no server running|error connecting to .*\((No such file|Connection refused)"
+    r"no server running|server exited|lost server"
+    r"|error connecting to .*\((No such file|Connection refused)"
 )
 
 # A tmux server keeps its first client's environment for all its sessions and shows it to
@@ -136,6 +138,15 @@ class Tmux:
         if rc != 0:
             raise TmuxError(f"tmux {words[0]}: {err.strip()}")
         return out
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has only not been reaped yet has no command line."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as words:
+            return bool(words.read(1))
+    except OSError:
+        return False
 
 
 def _plain(text: str) -> str:

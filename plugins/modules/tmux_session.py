@@ -64,7 +64,7 @@ options:
     type: str
   timeout:
     description:
-      - Seconds to wait for O(listens_on).
+      - Seconds to wait for O(listens_on), or with O(state=absent) for the command's end.
       - V(0) does not wait at all, which suits a command that is asked for its state afterwards.
     type: int
     default: 60
@@ -121,6 +121,7 @@ from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     Pane,
     Tmux,
     TmuxError,
+    runs,
 )
 
 SETTLED = 0.5
@@ -148,14 +149,17 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
     if wanted == "present":
         refuse_foreign_listener(params["listens_on"], pane.pid if pane and alive else 0)
     if changed and not check_mode:
-        if wanted == "absent":
+        if pane and wanted == "absent":
             tmux.kill(name)
+            if params["timeout"]:
+                wait_until_ended(name, pane.pid, params["timeout"])
+            pane = None
         elif not os.path.isdir(params["chdir"]):
             # tmux would start the command somewhere else without a word.
             raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
             tmux.start(name, params["argv"], params["chdir"], params["log_file"], dead=pane)
-        pane = tmux.pane(name)
+            pane = tmux.pane(name)
     if wanted == "present" and params["timeout"] and not check_mode:
         try:
             wait_until_ready(tmux, params, new=changed)
@@ -214,6 +218,22 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
                     f"session {name} runs, but does not listen on {address} after "
                     f"{params['timeout']} s.{last_words(tmux, pane)}"
                 )
+        time.sleep(POLL)
+
+
+def wait_until_ended(name: str, pid: int, seconds: int) -> None:
+    """Return when the command has ended, so that its address is free for the next one.
+
+    Raises:
+        TmuxError: it has not ended within ``seconds``.
+    """
+    limit = time.monotonic() + seconds
+    while runs(pid):
+        if time.monotonic() > limit:
+            raise TmuxError(
+                f"session {name} is gone, but its command (process {pid}) has not ended after "
+                f"{seconds} s."
+            )
         time.sleep(POLL)
 
 

@@ -191,6 +191,27 @@ def test_a_name_is_the_same_in_every_locale(
     assert tmux.sessions() == ["Prüfung"]
 
 
+def test_absent_means_that_the_command_has_ended(session: Run) -> None:
+    slow = 'trap "sleep 0.5; exit" HUP; while :; do sleep 0.05; done'
+    pid = session(argv=["sh", "-c", slow])["pid"]
+
+    session(state="absent", timeout=10)
+
+    # One that has only not been reaped yet has no command line.
+    process = Path(f"/proc/{pid}/cmdline")
+    assert not process.exists() or not process.read_bytes()
+
+
+def test_a_command_that_does_not_end_is_an_error(session: Run) -> None:
+    stubborn = 'trap "" HUP; while :; do sleep 0.05; done'
+    pid = session(argv=["sh", "-c", stubborn])["pid"]
+
+    result = session(state="absent", timeout=1)
+
+    os.kill(pid, signal.SIGKILL)
+    assert f"(process {pid}) has not ended after 1 s" in result["msg"]
+
+
 def test_a_name_like_tmux_s_own_id_ends_no_other_session(session: Run, tmux: TmuxServer) -> None:
     session("lab")
 
@@ -483,13 +504,16 @@ def test_a_lone_program_is_not_given_to_a_shell(session: Run, tmp_path: Path) ->
         pytest.param("a#{pid}", id="format"),
     ],
 )
-def test_the_command_starts_in_its_directory(session: Run, tmp_path: Path, name: str) -> None:
+def test_the_command_starts_in_its_directory(
+    session: Run, eventually: Callable[..., bool], tmp_path: Path, name: str
+) -> None:
     directory = tmp_path / name
     directory.mkdir()
 
     pid = session(chdir=str(directory))["pid"]
 
-    assert os.readlink(f"/proc/{pid}/cwd") == str(directory)
+    # The module does not wait here, and tmux's child changes to the directory by itself.
+    eventually(lambda: os.readlink(f"/proc/{pid}/cwd") == str(directory))
 
 
 def test_a_directory_that_is_missing_is_an_error(
