@@ -103,8 +103,7 @@ class Tmux:
         else:
             target, name = f"={session}:", _plain(session)
             words = ["new-session", "-d", "-s", name, "-n", name, "-x", "200", "-y", "50", *command]
-        # A ";" at the end of a word would end the command.
-        words = [re.sub(r";\Z", r"\\;", word) for word in words]
+        words = [_whole(word) for word in words]
         # In one call, so that the command can neither print nor end before these hold.
         words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
         if log_file:
@@ -129,7 +128,7 @@ class Tmux:
 
     def kill(self, session: str) -> None:
         """End a session. Without "=" tmux would take the name as a prefix."""
-        self._ask("kill-session", "-t", re.sub(r";\Z", r"\\;", f"={session}"))
+        self._ask("kill-session", "-t", _whole(f"={session}"))
 
     def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
@@ -147,6 +146,11 @@ def runs(pid: int) -> bool:
             return bool(words.read(1))
     except OSError:
         return False
+
+
+def _whole(word: str) -> str:
+    """Return ``word`` so that a ";" at its end does not end tmux's command."""
+    return re.sub(r";\Z", r"\\;", word)
 
 
 def _plain(text: str) -> str:

@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.demo import end_sessions
-from tests.edge.client import Edge
+from tests.edge.client import CHECKOUT, Edge
 from tests.integration.visitor import Visitor
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
 PASSWORD = "a password with spaces"
 

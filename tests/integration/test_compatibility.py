@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.conftest import CHECKOUT, Account
+from tests.edge.client import CHECKOUT
+from tests.integration.conftest import Account
 
 UV = Path(sys.executable).parent / "uv"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.demo import runs
-from tests.edge.client import fetch
-from tests.integration.conftest import CHECKOUT, Play, run, wait_until
+from tests.edge.client import CHECKOUT, fetch
+from tests.integration.conftest import Play, run, wait_until
 from tests.integration.visitor import Visitor
 
 PATH = "/usr/local/bin:/usr/bin:/bin"

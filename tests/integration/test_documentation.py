@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.edge.client import CHECKOUT
+
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 MODULES = sorted(path.stem for path in (CHECKOUT / "plugins/modules").glob("*.py"))
 FILTERS = sorted(path.stem for path in (CHECKOUT / "plugins/filter").glob("*.py"))

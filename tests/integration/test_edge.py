@@ -27,9 +27,10 @@ import websockets.sync.client
 import websockets.sync.server
 from websockets.exceptions import ConnectionClosed
 
-from tests.edge.client import CHECKOUT, Edge, fetch
+from tests.edge.client import Edge, fetch
 from tests.edge.muxado import HEADER, SYN, WORD, Frame
 from tests.edge.service import SERVER_INFO
+from tests.integration.conftest import AGENT, free_port
 
 TOKEN = "2edgeTESTtokenTESTtokenTEST_5XyZ"
 SIZE = 3 * 1024 * 1024
@@ -46,12 +47,6 @@ def wait_for(what: str, look: Callable[[], T], seconds: float = 20) -> T:
             return found
         time.sleep(0.02)
     raise AssertionError(f"no {what} within {seconds} s")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def without_proxies() -> dict[str, str]:
@@ -174,9 +169,8 @@ def wait_for_another_session(edge: Edge, earlier: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def binary() -> Path:
-    path = Path(os.environ.get("NGROK_TEST_AGENT") or CHECKOUT / ".cache/ngrok-agent/ngrok")
-    assert path.exists(), f"no agent 2.3 at {path}; NGROK_TEST_AGENT can name another place"
-    return path
+    assert AGENT.exists(), f"no agent 2.3 at {AGENT}: make fetches it"
+    return AGENT
 
 
 @pytest.fixture(scope="module")
