@@ -32,11 +32,12 @@ LOOPBACK = "127.0.0.1"
 class Edge:
     """The three listeners of an edge and what they share."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, agent_host: str) -> None:
         self.state_dir = state_dir
         self.service = Service()
         self.visitors = Visitors(self.service)
-        self._tls = _tls_context(state_dir)
+        self._agent_host = agent_host
+        self._tls = _tls_context(state_dir, agent_host)
         self._agents: asyncio.Server | None = None
         self._agent_socket = socket.socket()
 
@@ -46,7 +47,7 @@ class Edge:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         earlier = _earlier_ports(self.state_dir)
-        self._agent_socket = _bind(agent_port, earlier.get("agent"))
+        self._agent_socket = _bind(agent_port, earlier.get("agent"), self._agent_host)
         visitor_socket = _bind(visitor_port, earlier.get("visitors"))
         control_socket = _bind(control_port, earlier.get("control"))
         self.service.visitor_port = _port(visitor_socket)
@@ -57,7 +58,7 @@ class Edge:
         await web.SockSite(control, control_socket).start()
         where = {
             "pid": os.getpid(),
-            "agent": f"localhost:{_port(self._agent_socket)}",
+            "agent": f"{self._agent_name()}:{_port(self._agent_socket)}",
             "visitors": f"localhost:{_port(visitor_socket)}",
             "control": f"http://{LOOPBACK}:{_port(control_socket)}",
             "ca": str(self.state_dir / "ca.pem"),
@@ -82,8 +83,11 @@ class Edge:
             port = _port(self._agent_socket)
             self._agents.close()
             self._agents = None
-            self._agent_socket = _bind(port, None)
+            self._agent_socket = _bind(port, None, self._agent_host)
             self.service.drop_sessions()
+
+    def _agent_name(self) -> str:
+        return "localhost" if self._agent_host == LOOPBACK else self._agent_host
 
 
 def _control(edge: Edge) -> web.Application:
@@ -153,13 +157,13 @@ def _changed(faults: Faults, changes: object) -> Faults:
     return dataclasses.replace(faults, **changes)
 
 
-def _tls_context(state_dir: Path) -> ssl.SSLContext:
-    """A context for ``localhost``, from the state directory or newly issued into it."""
+def _tls_context(state_dir: Path, agent_host: str) -> ssl.SSLContext:
+    """A context for the agents' address, from the state directory or newly issued into it."""
     server_file = state_dir / "server.pem"
     if not server_file.exists():
         # Not self-signed: rustls, under the official SDKs, refuses a self-signed leaf.
         ca = trustme.CA()
-        leaf = ca.issue_cert("localhost", LOOPBACK)
+        leaf = ca.issue_cert("localhost", LOOPBACK, agent_host)
         chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
         _write(state_dir / "ca.pem", ca.cert_pem.bytes())
         _write(server_file, leaf.private_key_pem.bytes() + chain, 0o600)
@@ -187,16 +191,16 @@ def _earlier_ports(state_dir: Path) -> dict[str, int]:
         return {}
 
 
-def _bind(port: int, earlier: int | None) -> socket.socket:
-    """A socket on a loopback port: the one asked for, else the earlier one, else any free one."""
+def _bind(port: int, earlier: int | None, host: str = LOOPBACK) -> socket.socket:
+    """A socket on a port: the one asked for, else the earlier one, else any free one."""
     # With the protocol spelled out, asyncio turns Nagle's delays off for accepted connections.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if not port and earlier:
         with contextlib.suppress(OSError):
-            sock.bind((LOOPBACK, earlier))
+            sock.bind((host, earlier))
             return sock
-    sock.bind((LOOPBACK, port))
+    sock.bind((host, port))
     return sock
 
 
@@ -208,12 +212,13 @@ def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.edge", description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--agent-host", default=LOOPBACK, help="address at which agents are let in")
     for name in ("agent", "visitor", "control"):
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0: as before, or any free")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     args.state_dir.mkdir(parents=True, exist_ok=True)
-    edge = Edge(args.state_dir.resolve())
+    edge = Edge(args.state_dir.resolve(), args.agent_host)
     asyncio.run(edge.run(args.agent_port, args.visitor_port, args.control_port))
 
 

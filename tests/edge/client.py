@@ -33,7 +33,8 @@ class Reply(NamedTuple):
 class Edge:
     """An edge that lives as long as the ``with`` block.
 
-    ``agent`` (``localhost:PORT``) and ``ca`` (a file) go into an agent's configuration.
+    ``agent`` (``HOST:PORT``) and ``ca`` (a file) go into an agent's configuration. Agents of other
+    machines come in at ``agent_host``; visitors always come from this machine.
     """
 
     agent: str
@@ -41,16 +42,19 @@ class Edge:
     visitor_port: int
     control: str
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, agent_host: str = "127.0.0.1") -> None:
         self.state_dir = state_dir
+        self.agent_host = agent_host
         self.log_file = state_dir / "edge.log"
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
+            state_dir = str(self.state_dir.resolve())
+            flags = ["--state-dir", state_dir, "--agent-host", self.agent_host]
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "tests.edge", "--state-dir", str(self.state_dir.resolve())],
+                [sys.executable, "-m", "tests.edge", *flags],
                 cwd=CHECKOUT,
                 stdout=log,
                 stderr=subprocess.STDOUT,
