@@ -43,6 +43,40 @@ class Listener:
         return False
 
 
+@dataclass(frozen=True)
+class Range:
+    """A host and the TCP ports that may be taken there, the lowest and the highest included."""
+
+    host: str
+    low: int
+    high: int
+
+    def candidates(self) -> t.Iterator[int]:
+        """Yield every port once, beginning at one that depends on the account.
+
+        So accounts that choose at the same moment do not choose the same port. Accounts 0 and
+        1000, the usual ones of a cloud machine, begin with the lowest of a hundred.
+        """
+        count = self.high - self.low + 1
+        for step in range(count):
+            yield self.low + (os.getuid() + step) % count
+
+
+def split_range(address: str) -> Range:
+    """Return what ``host:port`` or ``host:lowest-highest`` stands for.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = re.fullmatch(r"(.+):([0-9]{1,5})(?:-([0-9]{1,5}))?", address)
+    ports = [int(port) for port in match.groups()[1:] if port] if match else []
+    if not match or not 0 < ports[0] <= ports[-1] < 65536:
+        raise ValueError(
+            f"{address!r} is not an address of the form host:port, or host:lowest-highest"
+        )
+    return Range(match[1], ports[0], ports[-1])
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of ``host:port``.
 

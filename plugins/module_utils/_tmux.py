@@ -9,18 +9,18 @@ Facts about tmux are from tmux(1) unless a comment says where they were seen.
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shlex
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.anywhere.notebook.plugins.module_utils._login import outside
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    Run = Callable[..., tuple[int, str, str]]
+    from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
 # Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a). A server
 # that is just ending, because its last session did, has words of its own.
@@ -36,6 +36,10 @@ WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
 
 class TmuxError(Exception):
     """tmux refused a command; the message is the command and tmux's own words."""
+
+
+class DuplicateError(TmuxError):
+    """There is a session of this name already."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Tmux:
             # pipe-pane expands formats and dates before it calls the shell.
             shell = f"exec cat >> {shlex.quote(log_file)}"
             words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
-        self._ask(*words, prefix=_outside_the_login())
+        self._ask(*words, prefix=outside())
 
     def last_lines(self, pane: Pane, count: int) -> str:
         """Return the last lines a pane shows, with secrets taken out."""
@@ -135,7 +139,9 @@ class Tmux:
         argv = [*prefix, self._binary, "-u", "-L", self._socket_name, *words]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc != 0:
-            raise TmuxError(f"tmux {words[0]}: {err.strip()}")
+            # respawn-pane says "pane ... still active" when somebody else was faster.
+            duplicate = re.search(r"^duplicate session|still active", err, re.MULTILINE)
+            raise (DuplicateError if duplicate else TmuxError)(f"tmux {words[0]}: {err.strip()}")
         return out
 
 
@@ -162,19 +168,3 @@ def _private(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
-
-
-def _outside_the_login() -> list[str]:
-    """Return the words before a command that make it a child of the account's systemd manager.
-
-    A tmux server born in a login session is killed with it where logind has
-    KillUserProcesses=yes (logind.conf(5)); one in a scope of the user manager is not. Without
-    lingering it is the other way round: the manager ends with the last login, and its scopes too
-    (both seen on Debian 12).
-    """
-    runtime_dir = f"/run/user/{os.getuid()}"
-    lingering = f"/var/lib/systemd/linger/{pwd.getpwuid(os.getuid()).pw_name}"
-    if not (os.path.exists(f"{runtime_dir}/systemd/private") and os.path.exists(lingering)):
-        return []
-    os.environ.setdefault("XDG_RUNTIME_DIR", runtime_dir)
-    return ["systemd-run", "--user", "--scope", "--quiet", "--"]

@@ -59,9 +59,16 @@ options:
     description:
       - IPv4 address C(host:port) on which the command listens once it is ready. The module returns
         as soon as it does, and fails as soon as the command has ended.
+      - With a range of ports, C(host:lowest-highest), the module says which port is to be taken,
+        see RV(listens_on). The command has to be told, so ask in check mode first.
       - When another program listens there, the module fails, names it, and starts nothing.
       - Without it, a new command is taken to run when it has not ended within half a second.
     type: str
+  port_file:
+    description:
+      - File with the port that the command was told to take, for a range in O(listens_on). When it
+        exists, its port is the one, whatever the range.
+    type: path
   timeout:
     description:
       - Seconds to wait for O(listens_on), or with O(state=absent) for the command's end.
@@ -108,6 +115,20 @@ pid:
   returned: success
   type: int
   sample: 4711
+listens_on:
+  description:
+    - Address on which the command is to listen. Of a range, it is the port of O(port_file), or else
+      the first that is free; the search begins at a port that depends on the account.
+  returned: when O(listens_on) is given
+  type: str
+  sample: 127.0.0.1:8888
+ends_with_login:
+  description:
+    - Whether the command will be killed when the account's last login on the machine ends. It
+      depends on logind's C(KillUserProcesses), on lingering, and on what started the tmux server.
+  returned: success
+  type: bool
+  sample: false
 """
 
 import os
@@ -116,13 +137,18 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
+from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     WITHHELD,
+    DuplicateError,
     Pane,
     Tmux,
     TmuxError,
     runs,
 )
+
+if t.TYPE_CHECKING:
+    from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
 SETTLED = 0.5
 POLL = 0.05
@@ -133,15 +159,22 @@ class EndedError(TmuxError):
     """The command ended while it was waited for."""
 
 
-def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) -> dict[str, t.Any]:
     """Bring one session to the state asked for and say what that took.
+
+    ``run`` is ``AnsibleModule.run_command``.
 
     Raises:
         TmuxError: tmux refused, the command ended at once, or its address is taken.
+        ValueError: the address or the remembered port is malformed.
     """
     name, wanted = params["name"], params["state"]
     pane = found_pane = tmux.pane(name)
     alive = pane is not None and not pane.dead
+    if params["listens_on"]:
+        own_pid = pane.pid if pane and alive else 0
+        address = choose_address(params["listens_on"], params["port_file"], own_pid)
+        params = {**params, "listens_on": address}
     found = "present" if alive else "absent"
     # A pane that outlived its command still has to go when the session is to be absent.
     changed = pane is not None if wanted == "absent" else not alive
@@ -158,7 +191,11 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
             # tmux would start the command somewhere else without a word.
             raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
-            tmux.start(name, params["argv"], params["chdir"], params["log_file"], dead=pane)
+            try:
+                tmux.start(name, params["argv"], params["chdir"], params["log_file"], dead=pane)
+            except DuplicateError:
+                # Another run, or one that was cut off, has started it since we looked.
+                changed = False
             pane = tmux.pane(name)
     if wanted == "present" and params["timeout"] and not check_mode:
         try:
@@ -168,13 +205,48 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], *, check_mode: bool) -> dict[st
             if found_pane is None and tmux.pane(name):
                 tmux.kill(name)
             raise
+    pid = 0 if pane is None or pane.dead else pane.pid
     return {
         "changed": changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
         "state": wanted,
-        "pid": 0 if pane is None or pane.dead else pane.pid,
+        "pid": pid,
+        "ends_with_login": bool(pid) and ends_with_login(pid, run),
+        **({"listens_on": params["listens_on"]} if params["listens_on"] else {}),
     }
+
+
+def choose_address(wanted: str, port_file: str | None, own_pid: int) -> str:
+    """Return ``host:port``; of a range the remembered port, else the first that is free or ours.
+
+    Raises:
+        TmuxError: all ports of the range are taken.
+        ValueError: the range, or the port in the file, is malformed.
+    """
+    ports = _listener.split_range(wanted)
+    if ports.low == ports.high:
+        return wanted
+    remembered = read_port(port_file) if port_file else None
+    if remembered:
+        return f"{ports.host}:{remembered}"
+    for port in ports.candidates():
+        address = f"{ports.host}:{port}"
+        listener = _listener.find(address)
+        if listener is None or (own_pid and listener.descends_from(own_pid)):
+            return address
+    raise TmuxError(f"every port of {wanted} is taken. End a program, or choose other ports.")
+
+
+def read_port(file: str) -> int | None:
+    """Return the port that a file holds, None when there is no such file."""
+    try:
+        with open(file, encoding="ascii") as lines:
+            return int(lines.read())
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise ValueError(f"{file} holds no port. Remove it to have one chosen again.") from exc
 
 
 def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
@@ -253,6 +325,7 @@ def main() -> None:
             "chdir": {"type": "path", "default": "~"},
             "socket_name": {"type": "str", "default": "default"},
             "listens_on": {"type": "str"},
+            "port_file": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
             "log_file": {"type": "path"},
         },
@@ -270,7 +343,7 @@ def main() -> None:
     binary = module.get_bin_path("tmux", required=not module.check_mode)
     tmux = Tmux(module.run_command, binary or "", module.params["socket_name"])
     try:
-        result = ensure(tmux, module.params, check_mode=module.check_mode)
+        result = ensure(tmux, module.params, module.run_command, check_mode=module.check_mode)
     except (TmuxError, ValueError, OSError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**result)

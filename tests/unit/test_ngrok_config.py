@@ -54,7 +54,11 @@ V2_TUNNEL_KEYS = {
 }
 
 AWKWARD_TOKEN = """2x"y'z: #1 \\n %s & *a !b"""
-MINIMAL = {"ngrok_authtoken": "2unitTESTtoken", "ngrok_upstream_url": "http://127.0.0.1:8888"}
+MINIMAL = {
+    "ngrok_authtoken": "2unitTESTtoken",
+    "ngrok_upstream_url": "http://127.0.0.1:8888",
+    "__tmux_preflight": {"listens_on": "127.0.0.1:4040"},
+}
 POLICY = {
     "on_http_request": [
         {
@@ -69,7 +73,7 @@ FULL = {
     "ngrok_url": "https://example.ngrok.app",
     "ngrok_upstream_url": "http://127.0.0.1:9999",
     "ngrok_traffic_policy": POLICY,
-    "ngrok_web_addr": "127.0.0.1:4141",
+    "__tmux_preflight": {"listens_on": "127.0.0.1:4141"},
     "ngrok_connect_url": "connect.example.org:443",
     "ngrok_connect_cas": "/home/zoe/my authorities.pem",
     "ngrok_endpoint_name": "my lab: #1",

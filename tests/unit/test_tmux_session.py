@@ -425,12 +425,16 @@ def test_a_foreign_listener_beside_a_running_session_is_refused(session: Run) ->
         pytest.param("8888", id="port-only"),
         pytest.param("localhost", id="host-only"),
         pytest.param("127.0.0.1:99999", id="no-such-port"),
+        pytest.param("127.0.0.1:8900-8800", id="range-upside-down"),
     ],
 )
 def test_a_malformed_address_is_refused(session: Run, tmux: TmuxServer, address: str) -> None:
     result = session(listens_on=address)
 
-    assert result["msg"] == f"'{address}' is not an address of the form host:port"
+    assert (
+        result["msg"]
+        == f"'{address}' is not an address of the form host:port, or host:lowest-highest"
+    )
     assert tmux.sessions() == []
 
 
