@@ -21,6 +21,10 @@ if t.TYPE_CHECKING:
 
     Run = Callable[..., tuple[int, str, str]]
 
+PROC_DIR = "/proc"
+RUNTIME_DIRS = "/run/user"
+LINGER_DIR = "/var/lib/systemd/linger"
+
 
 def outside() -> list[str]:
     """Return the words before a command that start it outside of the present login session.
@@ -28,7 +32,7 @@ def outside() -> list[str]:
     Empty where nothing better than the login session is there. Sets XDG_RUNTIME_DIR, which the
     account may have inherited from another one through ``su``.
     """
-    runtime_dir = f"/run/user/{os.getuid()}"
+    runtime_dir = f"{RUNTIME_DIRS}/{os.getuid()}"
     if not (os.path.exists(f"{runtime_dir}/systemd/private") and _lingers()):
         return []
     os.environ["XDG_RUNTIME_DIR"] = runtime_dir
@@ -41,7 +45,7 @@ def ends_with_login(pid: int, run: Run) -> bool:
     ``run`` is ``AnsibleModule.run_command``.
     """
     try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        with open(f"{PROC_DIR}/{pid}/cgroup", encoding="utf-8") as file:
             cgroups = file.read()
     except OSError:
         return False
@@ -49,7 +53,7 @@ def ends_with_login(pid: int, run: Run) -> bool:
         return not _lingers()
     if not re.search(r"/session-[^/]+\.scope(/|$)", cgroups, re.MULTILINE):
         return False
-    rc, out, _ = run(["loginctl", "show"])
+    rc, out, _ = run(["loginctl", "show-session"])  # without a session, logind itself
     settings = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     if rc != 0 or settings.get("KillUserProcesses") != "yes":
         return False
@@ -59,7 +63,7 @@ def ends_with_login(pid: int, run: Run) -> bool:
 
 
 def _lingers() -> bool:
-    return os.path.exists(f"/var/lib/systemd/linger/{_user()}")
+    return os.path.exists(f"{LINGER_DIR}/{_user()}")
 
 
 def _user() -> str:

@@ -50,6 +50,7 @@ class Pane:
     pid: int
     dead: bool
     ending: str  # such as "status 1" or "signal 9"; empty while the command runs
+    server: int  # the process that keeps it
 
 
 class Tmux:
@@ -69,7 +70,7 @@ class Tmux:
         if not self._binary:
             return None
         ending = "#{?pane_dead_signal,signal #{pane_dead_signal},status #{pane_dead_status}}"
-        fields = f"#{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
+        fields = f"#{{pid}} #{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
         try:
             rows = self._ask("list-panes", "-a", "-F", fields).splitlines()
         except TmuxError as exc:
@@ -78,9 +79,10 @@ class Tmux:
             raise
         panes = []
         for row in rows:
-            pane_id, pid, dead, how, code, name = row.split(" ", 5)
+            server, pane_id, pid, dead, how, code, name = row.split(" ", 6)
             if name == session:
-                panes.append(Pane(pane_id, int(pid), dead == "1", f"{how} {code}" if code else ""))
+                how = f"{how} {code}" if code else ""
+                panes.append(Pane(pane_id, int(pid), dead == "1", how, int(server)))
         # Ids grow: the lowest is the pane the session was created with.
         return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
 

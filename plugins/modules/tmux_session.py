@@ -206,13 +206,16 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
                 tmux.kill(name)
             raise
     pid = 0 if pane is None or pane.dead else pane.pid
+    # tmux 3.4 and newer moves a command into a scope of the account's systemd manager. It ends with
+    # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
+    ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
     return {
         "changed": changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
         "state": wanted,
         "pid": pid,
-        "ends_with_login": bool(pid) and ends_with_login(pid, run),
+        "ends_with_login": ends,
         **({"listens_on": params["listens_on"]} if params["listens_on"] else {}),
     }
 
@@ -242,7 +245,10 @@ def read_port(file: str) -> int | None:
     """Return the port that a file holds, None when there is no such file."""
     try:
         with open(file, encoding="ascii") as lines:
-            return int(lines.read())
+            port = int(lines.read())
+        if not 0 < port < 65536:
+            raise ValueError(port)
+        return port
     except FileNotFoundError:
         return None
     except ValueError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,8 @@ from tests.integration.visitor import Visitor
 
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
 PASSWORD = "a password with spaces"
+# What a playbook adds at its end, so that it fails for every host that has failed.
+WHERE = re.compile(r"There is no working notebook on \S+, for the reason above\.")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -36,6 +39,41 @@ def free_port() -> int:
     """Return a TCP port of loopback nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
+
+
+@contextlib.contextmanager
+def free_range(count: int) -> Iterator[tuple[str, list[int]]]:
+    """Find free ports in a row; the range, and the ports in the order an account tries them.
+
+    This process listens on the first one until the block ends.
+    """
+    for low in range(20000 + os.getpid() % 10000, 32000, count):
+        try:
+            with contextlib.ExitStack() as sockets:
+                for port in range(low, low + count):
+                    sockets.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        order = [low + (os.getuid() + step) % count for step in range(count)]
+        with socket.create_server(("127.0.0.1", order[0])):
+            yield f"{low}-{low + count - 1}", order
+        return
+
+
+def refused(play: Play) -> str:
+    """Return the sentence with which a play failed; none may be besides, but where that was."""
+    assert play.status != 0, play.output
+    assert "Traceback" not in play.output
+    said = re.findall(r"^\[ERROR\]: (?:Task failed: )?(.*)", play.output, re.MULTILINE)
+    sentences = [sentence for sentence in said if not WHERE.search(sentence)]
+    assert len(sentences) == 1, play.output
+    return str(sentences[0])
+
+
+def caches() -> dict[str, str]:
+    """Return where the installers keep what they fetched, for all accounts of the tests."""
+    cache = CHECKOUT / ".cache"
+    return {"PIP_CACHE_DIR": str(cache / "pip"), "UV_CACHE_DIR": str(cache / "uv")}
 
 
 @dataclass(frozen=True)
@@ -102,7 +140,7 @@ class Account:
             "ANSIBLE_HOME": str(self.home / ".ansible"),
             "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            "UV_CACHE_DIR": str(CHECKOUT / ".cache/uv"),
+            **caches(),
             **self.exported,
         }
 
@@ -214,6 +252,13 @@ def notebook(new_account: Callable[[], Account]) -> Account:
     made = new_account()
     made.setup()
     return made
+
+
+@pytest.fixture
+def neighbour(account: Account, notebook: Account) -> Account:
+    """An account for one test that uses the shared notebook's Jupyter, and installs nothing."""
+    account.variables["jupyter_executable"] = str(notebook.state / "jupyter/venv/bin/jupyter")
+    return account
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import socket
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.edge.client import Edge, fetch
-from tests.integration.conftest import AGENT, PASSWORD, Account, Play, free_port
+from tests.integration.conftest import AGENT, PASSWORD, Account, free_port, refused
 from tests.integration.visitor import Visitor
 
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 NGROK_ALONE = """
 - hosts: all
   gather_facts: false
@@ -37,15 +38,6 @@ def agent_account(new_account: Callable[[], Account]) -> Account:
     account = new_account()
     (account.home / "play.yml").write_text(NGROK_ALONE)
     return account
-
-
-def refused(play: Play) -> str:
-    """Return the sentence with which a play failed; it must be the only one."""
-    assert play.status != 0, play.output
-    sentences = re.findall(r"^\[ERROR\]: (?:Task failed: )?(.*)", play.output, re.MULTILINE)
-    assert len(sentences) == 1, play.output
-    assert "Traceback" not in play.output
-    return str(sentences[0])
 
 
 def assert_untouched(account: Account) -> None:
@@ -99,6 +91,31 @@ def test_a_python_that_cannot_make_an_environment(account: Account) -> None:
     assert_untouched(account)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a disk of its own with room for 20 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=20m,uid={os.getuid()}", "tmpfs"]
+    mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("only root can make a disk")
+    yield directory
+    subprocess.run([*AS_ROOT, "umount", directory], check=True)
+
+
+def test_a_disk_without_room_for_jupyter(account: Account, small_disk: Path) -> None:
+    base = small_disk / "not yet/there"
+
+    play = account.play("anywhere.notebook.setup", jupyter_base_dir=str(base))
+
+    sentence = refused(play)
+    assert f"The disk of localhost is full: 20 MB are left for {base}" in sentence
+    assert "name another directory with jupyter_base_dir" in sentence
+    assert list(small_disk.iterdir()) == []
+    assert_untouched(account)
+
+
 @pytest.mark.parametrize("variable", ["jupyter_port", "ngrok_web_addr"])
 def test_a_port_that_is_taken(account: Account, taken: socket.socket, variable: str) -> None:
     port = taken.getsockname()[1]
@@ -108,6 +125,28 @@ def test_a_port_that_is_taken(account: Account, taken: socket.socket, variable: 
 
     program = Path("/proc/self/comm").read_text().strip()
     assert f"127.0.0.1:{port} is taken by {program} (process {os.getpid()}, " in refused(play)
+    assert_untouched(account)
+
+
+def test_a_range_of_ports_that_is_none(account: Account) -> None:
+    play = account.play("anywhere.notebook.setup", jupyter_port="8987-8888")
+
+    assert "'127.0.0.1:8987-8888' is not an address of the form host:port" in refused(play)
+    assert_untouched(account)
+
+
+def test_the_same_domain_for_two_hosts(account: Account, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(
+        "[all:vars]\nansible_connection=local\n"
+        "[all]\none ngrok_url=https://example.ngrok.app\ntwo ngrok_url=example.ngrok.app/\nthree\n"
+    )
+
+    play = account.play("anywhere.notebook.setup", "-i", str(inventory))
+
+    sentence = refused(play)
+    assert "have the same ngrok_url (example.ngrok.app)" in sentence
+    assert "Give each host a domain of its own" in sentence
     assert_untouched(account)
 
 
@@ -175,11 +214,8 @@ def test_an_archive_with_the_right_checksum_is_installed(account: Account, archi
 @pytest.mark.parametrize(
     ("code", "meaning", "remedy"),
     [
-        pytest.param("105", "does not look like one of ngrok's", "Copy it from", id="105"),
         pytest.param("107", "not valid (any more)", "copy the present one", id="107"),
         pytest.param("108", "as many agents as its plan allows", "Stop one", id="108"),
-        pytest.param("121", "too old for this account", "Install a newer one", id="121"),
-        pytest.param("4018", "no authtoken was sent", "Set ngrok_authtoken", id="4018"),
     ],
 )
 def test_the_service_refuses_the_account(
@@ -218,7 +254,7 @@ def test_a_service_that_cannot_be_reached_leaves_jupyter_running(
     notebook.tmux("kill-session", "-t", "=ngrok")
     edge.fault(unreachable=True)
 
-    play = notebook.play("anywhere.notebook.setup", ngrok_timeout=3)
+    play = notebook.play("anywhere.notebook.reconnect", ngrok_timeout=3)
 
     sentence = refused(play)
     assert "not online after 3 s" in sentence
@@ -230,13 +266,17 @@ def test_a_service_that_cannot_be_reached_leaves_jupyter_running(
 
 def test_a_url_that_leads_nowhere_is_not_printed(notebook: Account) -> None:
     server = notebook.pids()["jupyter"]
+    (notebook.home / "ngrok.yml").write_text(NGROK_ALONE)
     nowhere = f"http://127.0.0.1:{free_port()}"
+    notebook.play(notebook.home / "ngrok.yml", ngrok_upstream_url=nowhere)
 
-    play = notebook.play("anywhere.notebook.setup", ngrok_upstream_url=nowhere, ngrok_timeout=3)
+    play = notebook.play("anywhere.notebook.reconnect", ngrok_timeout=3)
 
     sentence = refused(play)
     assert "the notebook cannot be reached from here" in sentence
     assert "ERR_NGROK_8012" in sentence
     assert "Show the card" not in play.output
     assert notebook.pids()["jupyter"] == server
-    assert Visitor(notebook.setup().url).log_in(PASSWORD)
+    there = f"http://127.0.0.1:{notebook.variables['jupyter_port']}"
+    notebook.play(notebook.home / "ngrok.yml", ngrok_upstream_url=there)
+    assert Visitor(notebook.reconnect().url).log_in(PASSWORD)

@@ -16,7 +16,7 @@ from tests.integration.conftest import Account
 UV = Path(sys.executable).parent / "uv"
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_pinned_packages_fit(version: str, machine: str, tmp_path: Path) -> None:
     planned = subprocess.run(

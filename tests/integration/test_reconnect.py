@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +148,50 @@ def test_a_killed_server_comes_back_and_its_kernels_are_said_to_be_lost(
     assert visitor.log_in(PASSWORD)
     assert work not in visitor.kernels()
     assert visitor.run(visitor.kernel(), "print('back')") == "back\n"
+
+
+def test_a_server_is_not_started_from_an_environment_that_is_not_complete(
+    notebook: Account,
+) -> None:
+    complete = notebook.state / "jupyter/venv/complete"
+    complete.unlink()
+    kill(notebook.pids()["jupyter"])
+
+    play = notebook.play("anywhere.notebook.reconnect")
+
+    complete.touch()
+    assert play.status != 0
+    assert "The installation of Jupyter was interrupted. Run setup again" in play.output
+    assert "jupyter" not in notebook.pids()
+    assert notebook.reconnect().card("Repaired") == "server"
+
+
+def test_where_one_host_fails_the_others_go_on_and_all_are_reported(
+    notebook: Account, tmp_path: Path
+) -> None:
+    url = notebook.reconnect().url
+    before = notebook.pids()
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text(
+        "[all:vars]\nansible_connection=local\n"
+        # Another session for the same port.
+        "[all]\nbroken jupyter_session_name=another\nbox\n"
+    )
+    report = tmp_path / "report.json"
+
+    play = notebook.play(
+        "anywhere.notebook.reconnect", "-i", str(inventory), notebook_report=str(report)
+    )
+
+    assert play.status != 0
+    assert play.url == url
+    assert notebook.pids() == before
+    broken, box = json.loads(report.read_text())
+    assert report.stat().st_mode & 0o777 == 0o600
+    error = broken.pop("error")
+    assert f"127.0.0.1:{notebook.variables['jupyter_port']} is taken by " in error
+    assert broken == {"host": "broken", "url": None, "kernels": None, "repaired": []}
+    assert box == {"host": "box", "url": url, "kernels": 0, "repaired": [], "error": None}
+    said = " ".join(play.output.split())
+    assert f"box {url} 0 - -" in said
+    assert f"broken - - - {error}" in said

@@ -86,7 +86,8 @@ def test_the_watcher_sees_a_secret_on_a_command_line() -> None:
 
 
 @pytest.mark.parametrize("given", ["by variable", "by environment"])
-def test_setup_shows_no_secret(account: Account, given: str) -> None:
+def test_setup_shows_no_secret(neighbour: Account, given: str) -> None:
+    account = neighbour
     token = str(account.variables["ngrok_authtoken"])
     password = f"pw {uuid.uuid4().hex}"
     secrets = [token, password]
@@ -109,7 +110,8 @@ def test_setup_shows_no_secret(account: Account, given: str) -> None:
     assert readable_by_others(account, secrets) == []
 
 
-def test_a_refusal_that_repeats_the_token_shows_no_secret(account: Account, edge: Edge) -> None:
+def test_a_refusal_that_repeats_the_token_shows_no_secret(neighbour: Account, edge: Edge) -> None:
+    account = neighbour
     token = str(account.variables["ngrok_authtoken"])
     edge.fault(auth_error="ERR_NGROK_107")
 

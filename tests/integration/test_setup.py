@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import PASSWORD, Account, free_port, wait_until
+from tests.edge.client import fetch
+from tests.integration.conftest import PASSWORD, Account, free_port, free_range, wait_until
 from tests.integration.visitor import Visitor
 
 USERS_CONFIG = "c.ServerApp.port = 1234\nc.ServerApp.terminado_settings = {}\n"
@@ -92,7 +93,8 @@ def test_the_card_says_all_a_person_needs(notebook: Account, visitor: Visitor) -
     assert play.card("Without tunnel").startswith(f"ssh -N -L {port}:127.0.0.1:{port} ")
 
 
-def test_a_password_is_made_when_none_is_given(account: Account) -> None:
+def test_a_password_is_made_when_none_is_given(neighbour: Account) -> None:
+    account = neighbour
     del account.variables["jupyter_password"]
 
     play = account.setup()
@@ -124,9 +126,9 @@ def test_an_inventory_and_notebook_hosts_choose_the_machine(
 
 
 def test_a_changed_setting_waits_for_a_live_kernel_and_then_is_taken_up(
-    new_account: Callable[[], Account],
+    neighbour: Account,
 ) -> None:
-    account = new_account()
+    account = neighbour
     visitor = Visitor(account.setup().url)
     visitor.log_in(PASSWORD)
     kernel = visitor.kernel()
@@ -143,7 +145,6 @@ def test_a_changed_setting_waits_for_a_live_kernel_and_then_is_taken_up(
 
     assert account.pids()["jupyter"] != server
     assert visitor.page("/")[1] == "/tree"
-    account.stop()
 
 
 def test_packages_asked_for_can_be_imported(notebook: Account, visitor: Visitor) -> None:
@@ -170,6 +171,22 @@ def test_a_jupyter_that_is_there_is_used_in_place(notebook: Account, account: Ac
     assert [
         name for name in tree(environment) if name not in before and "__pycache__" not in name
     ] == []
+
+
+def test_the_next_ports_are_taken_and_kept_where_others_have_the_first(neighbour: Account) -> None:
+    account = neighbour
+    with free_range(4) as (jupyter_ports, first), free_range(4) as (agent_ports, second):
+        given = {"jupyter_port": jupyter_ports, "ngrok_web_addr": f"127.0.0.1:{agent_ports}"}
+        account.variables |= given
+
+        url = account.setup().url
+    # The first ones are free again, and nobody says which ones were taken.
+    assert account.setup().changed == 0
+    del account.variables["jupyter_port"], account.variables["ngrok_web_addr"]
+    play = account.reconnect()
+    assert (play.changed, play.url) == (0, url)
+    assert play.card("On the machine") == f"http://127.0.0.1:{first[1]}"
+    assert fetch(f"http://127.0.0.1:{second[1]}", "/api/tunnels").status == 200
 
 
 @pytest.fixture

@@ -154,3 +154,65 @@ def test_an_address_has_a_host_and_a_port(address: str, parts: tuple[str, int]) 
 def test_a_malformed_address_is_an_error(address: str) -> None:
     with pytest.raises(ValueError, match="is not an address of the form host:port"):
         _listener.split_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        pytest.param("127.0.0.1:8888-8987", ("127.0.0.1", 8888, 8987), id="range"),
+        pytest.param("localhost:1-65535", ("localhost", 1, 65535), id="every-port"),
+        pytest.param("localhost:8888-8888", ("localhost", 8888, 8888), id="range-of-one"),
+        pytest.param("localhost:8888", ("localhost", 8888, 8888), id="port"),
+    ],
+)
+def test_a_range_has_a_host_and_two_ports(address: str, parts: tuple[str, int, int]) -> None:
+    assert _listener.split_range(address) == _listener.Range(*parts)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("8888-8987", id="ports-only"),
+        pytest.param(":8888-8987", id="no-host"),
+        pytest.param("localhost", id="host-only"),
+        pytest.param("localhost:8888-", id="no-end"),
+        pytest.param("localhost:-8987", id="no-beginning"),
+        pytest.param("localhost:8987-8888", id="upside-down"),
+        pytest.param("localhost:0-10", id="port-0"),
+        pytest.param("localhost:65000-65536", id="port-too-high"),
+        pytest.param("localhost:8888-8900-8987", id="three-ports"),
+        pytest.param("localhost:8888 - 8987", id="spaces"),
+        pytest.param("localhost:8888-٨٩٨٧", id="other-digits"),
+        pytest.param("localhost:8888-8987\n", id="newline"),
+    ],
+)
+def test_a_malformed_range_is_an_error(address: str) -> None:
+    with pytest.raises(ValueError, match="is not an address of the form host:port, or host:lowest"):
+        _listener.split_range(address)
+
+
+@pytest.mark.parametrize(
+    ("uid", "order"),
+    [
+        pytest.param(0, [8888, 8889, 8890, 8891], id="root"),
+        pytest.param(1000, [8888, 8889, 8890, 8891], id="first-account"),
+        pytest.param(1001, [8889, 8890, 8891, 8888], id="second-account"),
+        pytest.param(65535, [8891, 8888, 8889, 8890], id="begins-with-the-last"),
+    ],
+)
+def test_where_the_search_begins_depends_on_the_account(
+    monkeypatch: pytest.MonkeyPatch, uid: int, order: list[int]
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+
+    assert list(_listener.split_range("localhost:8888-8891").candidates()) == order
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_the_usual_accounts_begin_with_the_lowest_of_a_hundred(
+    monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+
+    assert next(_listener.split_range("localhost:8888-8987").candidates()) == 8888

@@ -5,15 +5,18 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
 
 if TYPE_CHECKING:
     from tests.unit.conftest import TmuxServer
@@ -436,6 +439,181 @@ def test_a_malformed_address_is_refused(session: Run, tmux: TmuxServer, address:
         == f"'{address}' is not an address of the form host:port, or host:lowest-highest"
     )
     assert tmux.sessions() == []
+
+
+class Ports:
+    """A few ports in a row, in the order in which this account tries them."""
+
+    def __init__(self, sockets: ExitStack, low: int, count: int) -> None:
+        self._sockets = sockets
+        self.range = f"127.0.0.1:{low}-{low + count - 1}"
+        self.order = list(split_range(self.range).candidates())
+        self.addresses = [f"127.0.0.1:{port}" for port in self.order]
+
+    def take(self, *ports: int) -> None:
+        """Listen there, as another program, until the test ends."""
+        for port in ports:
+            self._sockets.enter_context(socket.create_server(("127.0.0.1", port)))
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    """Three ports in a row where nobody listens."""
+    for low in range(20000 + os.getpid() % 10000, 32000, 3):
+        try:
+            with ExitStack() as sockets:
+                for port in range(low, low + 3):
+                    sockets.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        with ExitStack() as sockets:
+            yield Ports(sockets, low, 3)
+        return
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_of_a_range_the_first_free_port_is_taken(session: Run, ports: Ports, count: int) -> None:
+    ports.take(*ports.order[:count])
+
+    result = session(listens_on=ports.range, check_mode=True)
+
+    assert result["listens_on"] == ports.addresses[count]
+
+
+def test_a_range_without_a_free_port_is_an_error(
+    session: Run, tmux: TmuxServer, ports: Ports
+) -> None:
+    ports.take(*ports.order)
+
+    result = session(listens_on=ports.range)
+
+    assert result["msg"].startswith(f"every port of {ports.range} is taken.")
+    assert tmux.sessions() == []
+
+
+def test_a_port_of_the_range_that_the_session_has_is_kept(session: Run, ports: Ports) -> None:
+    command = [sys.executable, "-c", LATE, str(ports.order[1])]
+    ports.take(ports.order[0])
+    session(argv=command, listens_on=ports.range, timeout=10)
+
+    result = session(argv=command, listens_on=ports.range, timeout=10)
+
+    assert (result["changed"], result["listens_on"]) == (False, ports.addresses[1])
+
+
+@pytest.mark.parametrize("text", ["{}", "{}\n"], ids=["bare", "line"])
+def test_a_remembered_port_is_the_one(
+    session: Run, ports: Ports, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "port").write_text(text.format(ports.order[2]))
+
+    result = session(listens_on=ports.range, port_file=str(tmp_path / "port"), check_mode=True)
+
+    assert result["listens_on"] == ports.addresses[2]
+
+
+def test_a_remembered_port_is_the_one_whatever_the_range(
+    session: Run, ports: Ports, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text(str(ports.order[0]))
+
+    result = session(
+        listens_on="127.0.0.1:8888-8987", port_file=str(tmp_path / "port"), check_mode=True
+    )
+
+    assert result["listens_on"] == ports.addresses[0]
+
+
+def test_a_remembered_port_that_another_program_took_is_not_exchanged(
+    session: Run, tmux: TmuxServer, ports: Ports, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text(str(ports.order[0]))
+    ports.take(ports.order[0])
+
+    result = session(listens_on=ports.range, port_file=str(tmp_path / "port"))
+
+    assert f"{ports.addresses[0]} is taken by" in result["msg"]
+    assert tmux.sessions() == []
+
+
+def test_a_port_that_was_given_is_the_one_whatever_is_remembered(
+    session: Run, ports: Ports, tmp_path: Path
+) -> None:
+    (tmp_path / "port").write_text(str(ports.order[0]))
+
+    result = session(
+        listens_on=ports.addresses[2], port_file=str(tmp_path / "port"), check_mode=True
+    )
+
+    assert result["listens_on"] == ports.addresses[2]
+
+
+def test_without_the_file_a_port_is_chosen(session: Run, ports: Ports, tmp_path: Path) -> None:
+    result = session(listens_on=ports.range, port_file=str(tmp_path / "port"), check_mode=True)
+
+    assert result["listens_on"] == ports.addresses[0]
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"http", id="word"),
+        pytest.param(b"8888 8889", id="two"),
+        pytest.param("٨٨٨٨".encode(), id="other-digits"),
+        pytest.param(b"\xff\xfe\x00", id="bytes"),
+        pytest.param(b"0", id="port-0"),
+        pytest.param(b"-8888", id="negative"),
+        pytest.param(b"88888", id="port-too-high"),
+    ],
+)
+def test_a_file_with_rubbish_instead_of_a_port_is_named(
+    session: Run, tmux: TmuxServer, tmp_path: Path, rubbish: bytes
+) -> None:
+    file = tmp_path / "port"
+    file.write_bytes(rubbish)
+
+    result = session(listens_on="127.0.0.1:8888-8987", port_file=str(file))
+
+    assert result["msg"] == f"{file} holds no port. Remove it to have one chosen again."
+    assert tmux.sessions() == []
+
+
+@pytest.fixture
+def faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else who starts the same thing in the instant before the module does."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    program = directory / "tmux"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"real={shutil.which('tmux')}\n"
+        'case " $* " in *" new-session "* | *" respawn-pane "*) "$real" "$@" ;; esac\n'
+        'exec "$real" "$@"\n'
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_session_that_somebody_starts_at_the_same_time_is_taken_as_it_is(
+    session: Run, tmux: TmuxServer
+) -> None:
+    result = session(timeout=10)
+
+    assert (result.get("msg"), result["changed"], result["state"]) == (None, False, "present")
+    assert tmux.ask("list-panes", "-a", "-F", "#{pane_pid}") == [str(result["pid"])]
+
+
+@pytest.mark.usefixtures("ended", "faster")
+def test_a_command_that_somebody_starts_again_at_the_same_time_is_taken_as_it_is(
+    session: Run, tmux: TmuxServer
+) -> None:
+    result = session(timeout=10)
+
+    assert (result.get("msg"), result["changed"], result["state"]) == (None, False, "present")
+    panes = tmux.ask("list-panes", "-t", "=lab:=lab", "-F", "#{pane_dead} #{pane_pid}")
+    assert panes == [f"0 {result['pid']}"]
 
 
 @pytest.fixture
