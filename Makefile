@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-reconnect demo-stop test lint unit integration lock clean
+.PHONY: demo demo-reconnect demo-stop test lint unit integration hosts lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COLLECTION := $(VENV)/collections/ansible_collections/anywhere/notebook
 AGENT := .cache/ngrok-agent/ngrok
+PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadgroup
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
 # Nothing outside the checkout is written, caches of the installers included.
@@ -26,7 +27,10 @@ demo-reconnect: $(VENV)/.demo
 demo-stop:
 	@$(PYTHON) -m tests.demo stop
 
-test: lint unit integration
+# The last two together, so that neither processor waits for the other: three processes, because hosts boot and links
+# are slow.
+test: lint unit $(AGENT)
+	$(PARALLEL) tests/hosts tests/integration
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
@@ -39,7 +43,10 @@ unit: $(VENV)/.test
 	$(BIN)/pytest tests/unit
 
 integration: $(VENV)/.test $(AGENT)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/integration
+	$(PARALLEL) tests/integration
+
+hosts: $(VENV)/.test $(AGENT)
+	$(PARALLEL) tests/hosts
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo
@@ -59,7 +66,8 @@ $(VENV)/.demo: requirements.txt roles/jupyter/files/uv.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo tests/requirements.txt
-	@tests/prerequisites.sh $(PYTHON) npm chromium
+	@tests/prerequisites.sh $(PYTHON) npm chromium mmdebstrap systemd-nspawn:systemd-container ip:iproute2 iptables \
+	  ssh:openssh-client
 	@echo "==> Adding what the tests need"
 	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement tests/requirements.txt
 	@touch $@

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Usage: prerequisites.sh PYTHON [PROGRAM...]
+# Usage: prerequisites.sh PYTHON [PROGRAM[:PACKAGE]...]
 # Installs the Debian packages that are missing, or names them in one sentence and changes nothing.
 set -eu
+# Where an ordinary account does not look.
+PATH=$PATH:/usr/sbin:/sbin
 
 python=$1
 shift
@@ -14,7 +16,7 @@ fi
 missing=
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 for program in tmux "$@"; do
-  command -v "$program" >/dev/null || missing="$missing $program"
+  command -v "${program%:*}" >/dev/null || missing="$missing ${program#*:}"
 done
 [ -n "$missing" ] || exit 0
 

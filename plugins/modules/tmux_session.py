@@ -151,7 +151,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
 SETTLED = 0.5
-POLL = 0.05
+POLL = 0.1
 LINES = 15
 
 

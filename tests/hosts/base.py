@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 8 << 30
 RELEASES = ("bookworm", "trixie", "bullseye")
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -211,3 +213,14 @@ def _build(*command: str) -> None:
 
 def _digest(*recipe: str) -> str:
     return hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:10]
+
+
+def runs_dir(state: Path) -> Path:
+    """Where the runs of a state directory are, with all that their hosts write.
+
+    In memory where there is plenty of it: installing takes half the time there, and ending a host
+    a twentieth.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).total >= MEMORY_BYTES:
+        return MEMORY / f"hosts-{hashlib.sha256(bytes(state)).hexdigest()[:8]}"
+    return state / "run"

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.hosts.base import HostsError
+from tests.hosts.base import HostsError, runs_dir
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STATE = CHECKOUT / ".cache/hosts"
@@ -169,7 +169,7 @@ class Run:
         self.token = ""
         self.owner = owner
         self.state = state.resolve()
-        self.directory = self.state / "run" / self.name
+        self.directory = runs_dir(self.state) / self.name
         self.key = self.directory / "key"
 
     def __enter__(self) -> Self:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import run as execute
 
+from tests.hosts.base import runs_dir
 from tests.hosts.client import AS_ROOT, CHECKOUT, STATE, Run
 from tests.hosts.machine import MARK, UPLINK
 
@@ -124,7 +125,7 @@ def _network() -> Iterator[str]:
 
 def _runs() -> Iterator[str]:
     yield from map(str, Path("/tmp").glob(f"{UPLINK}-*"))
-    yield from (str(path) for path in (STATE / "run").glob("*"))
+    yield from (str(path) for path in runs_dir(STATE).glob("*"))
 
 
 if __name__ == "__main__":

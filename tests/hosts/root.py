@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hosts import machine
-from tests.hosts.base import HostsError, layers, locked
+from tests.hosts.base import HostsError, layers, locked, runs_dir
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ def start(state: Path, name: str, token: str, owner: int | None) -> dict[str, An
         raise HostsError(f"run {name!r}: up to 20 small letters, digits and hyphens")
     watched = None if owner is None else vars(machine.Process.of(owner))
     account = (int(os.environ.get("SUDO_UID", 0)), int(os.environ.get("SUDO_GID", 0)))
-    directory = state / "run" / name
+    directory = runs_dir(state) / name
     with _runs(state):
         if directory.exists():
             raise HostsError(f"run {name} exists")
@@ -71,13 +71,13 @@ def show(state: Path, name: str) -> dict[str, Any]:
 def living(state: Path) -> list[dict[str, Any]]:
     """The runs that live, after an end of what killed ones left."""
     with _runs(state):
-        return [_public(record) for record in machine.sweep(state / "run")]
+        return [_public(record) for record in machine.sweep(runs_dir(state))]
 
 
 def end(state: Path, name: str, token: str) -> None:
     """End a run; nothing happens when there is none, or only one with another token."""
     with _runs(state):
-        record = machine.Record.read(state / "run" / name)
+        record = machine.Record.read(runs_dir(state) / name)
         if record is not None and record.id.endswith(token):
             machine.end(record)
 
@@ -116,9 +116,9 @@ def down(state: Path, name: str, host: str) -> None:
 @contextmanager
 def _runs(state: Path) -> Iterator[None]:
     """Hold the lock for starting and ending runs, after an end of what killed ones left."""
-    (state / "run").mkdir(parents=True, exist_ok=True)
+    (runs_dir(state)).mkdir(parents=True, exist_ok=True)
     with locked(state / "lock"):
-        machine.sweep(state / "run")
+        machine.sweep(runs_dir(state))
         yield
 
 
@@ -126,16 +126,16 @@ def _runs(state: Path) -> Iterator[None]:
 def _changing(state: Path, name: str) -> Iterator[machine.Record]:
     """Hold a run's lock, and have its record as it is now."""
     try:
-        with locked(state / "run" / name / "lock"):
+        with locked(runs_dir(state) / name / "lock"):
             yield _record(state, name)
     except FileNotFoundError as exc:
-        if (state / "run" / name).exists():
+        if (runs_dir(state) / name).exists():
             raise
         raise HostsError(f"there is no run {name}") from exc
 
 
 def _record(state: Path, name: str) -> machine.Record:
-    record = machine.Record.read(state / "run" / name)
+    record = machine.Record.read(runs_dir(state) / name)
     if record is None:
         raise HostsError(f"there is no run {name}")
     return record

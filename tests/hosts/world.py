@@ -10,12 +10,15 @@ A platform in ``molecule.yml`` is an account on a host: ``name`` (of both, in th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import FrameType
@@ -25,11 +28,14 @@ import yaml
 
 from tests.edge.client import CHECKOUT, Edge
 from tests.hosts import Host, Run, Spec
+from tests.hosts.base import locked
 
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
 CACHE = CHECKOUT / ".cache/uv"
+PINNED = CHECKOUT / "roles/jupyter/files/requirements.txt"
+PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 START_SECONDS = 300.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 
 
 def directory() -> Path:
@@ -51,16 +57,44 @@ def attach() -> tuple[Run, Edge]:
     return Run(told["run"]).attach(), edge
 
 
-def equip(host: Host, run: Run, edge: Edge) -> None:
-    """Give a host the agent, and the certificate authority of the edge."""
+def fill(cache: Path, releases: set[str]) -> None:
+    """Have all that setup installs in a cache that every account can read, once.
+
+    What one account of a host adds to it, another one cannot use.
+    """
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet"]
+    pinned = hashlib.sha256(PINNED.read_bytes()).hexdigest()[:8]
+    with locked(cache.with_name("uv.lock")):
+        for release in sorted(releases):
+            mark = cache.with_name(f"uv.{release}-{pinned}")
+            if mark.exists():
+                continue
+            given = ["--python-version", PYTHONS[release], "--only-binary", ":all:"]
+            given += ["--require-hashes", "--requirement", str(PINNED)]
+            # Beside the cache, where uv links instead of copying.
+            with tempfile.TemporaryDirectory(dir=cache.parent) as target:
+                subprocess.run(
+                    [*uv, *given, "--target", target],
+                    env=os.environ | {"UV_CACHE_DIR": str(cache)},
+                    check=True,
+                )
+            subprocess.run(["chmod", "-R", "a+rX", str(cache)], check=True)
+            mark.touch()
+
+
+def equip(host: Host, run: Run, edge: Edge, *more: Path) -> None:
+    """Give a host the agent, the certificate authority of the edge, and more files, in /opt."""
     keyed = [*run.ssh_options, "-i", str(run.key)]
-    files = [str(AGENT), str(edge.ca)]
+    files = map(str, (AGENT, edge.ca, *more))
     subprocess.run(["scp", "-q", *keyed, *files, f"root@{host.address}:/opt/"], check=True)
     host.run(["chmod", "0755", "/opt/ngrok"])
 
 
-def inventory(run: Run, edge: Edge, platforms: list[dict[str, Any]]) -> dict[str, Any]:
-    """An inventory of accounts, with all that the roles have to know of this world."""
+def inventory(run: Run, edge: Edge, platforms: list[dict[str, Any]], home: Path) -> dict[str, Any]:
+    """An inventory of accounts, with all that the roles have to know of this world.
+
+    Passwords go into ``home``.
+    """
     found = run.inventory()["all"]
     addresses = found["hosts"]
     found["hosts"] = {
@@ -71,7 +105,7 @@ def inventory(run: Run, edge: Edge, platforms: list[dict[str, Any]]) -> dict[str
     }
     found["vars"] |= {
         "ansible_python_interpreter": "/usr/bin/python3",
-        "notebook_password_file": str(directory() / "{{ inventory_hostname }}.password"),
+        "notebook_password_file": str(home / "{{ inventory_hostname }}.password"),
         "ngrok_authtoken": "the-edge-takes-any",
         "ngrok_executable": "/opt/ngrok",
         "ngrok_connect_url": edge.agent,
@@ -99,12 +133,15 @@ def live() -> None:
         )
         for platform in platforms
     }
+    fill(CACHE, {platform["release"] for platform in platforms})
+    # The certificate of an edge that was killed is for another address.
+    shutil.rmtree(directory() / "edge", ignore_errors=True)
     with Run(f"molecule-{os.getpid()}") as run, Edge(directory() / "edge", run.gateway) as edge:
         for host in run.up_all(specs.values()):
             equip(host, run, edge)
         accounts = directory() / "inventory/world.json"
         accounts.parent.mkdir(exist_ok=True)
-        accounts.write_text(json.dumps(inventory(run, edge, platforms), indent=2))
+        accounts.write_text(json.dumps(inventory(run, edge, platforms, directory()), indent=2))
         told = {"pid": os.getpid(), "run": run.name, "edge": edge.control}
         draft = directory() / "world.draft"
         draft.write_text(json.dumps(told))

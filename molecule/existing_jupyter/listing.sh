@@ -1,0 +1,1 @@
+cd / && find opt/conda usr/local -type f ! -path '*/__pycache__/*' -exec sha256sum {} + | sort -k 2

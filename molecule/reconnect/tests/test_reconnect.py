@@ -1,0 +1,39 @@
+"""What reconnect repairs, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from testinfra.host import Host
+
+from tests.hosts.verify import Notebook, play
+
+ENDED = {"bookworm": "ngrok", "trixie": "jupyter"}
+
+
+@pytest.fixture
+def notebook(host: Host) -> Notebook:
+    return Notebook.of(host)
+
+
+def test_only_the_half_that_had_ended_is_new(notebook: Notebook) -> None:
+    before = json.loads(notebook.root("cat", f"{notebook.home}/before.json"))["processes"]
+    now = notebook.processes()
+    assert set(now) == {"jupyter", "ngrok"}
+    assert {name for name in now if now[name] != before[name]} == {ENDED[notebook.machine.name]}
+    assert notebook.answers()
+
+
+def test_a_kernel_outlives_the_agent_but_not_its_server(notebook: Notebook) -> None:
+    before = json.loads(notebook.root("cat", f"{notebook.home}/before.json"))["kernel"]
+    alive = [kernel["id"] for kernel in notebook.ask("kernels")]
+    assert alive == ([before] if ENDED[notebook.machine.name] == "ngrok" else [])
+
+
+def test_a_further_reconnect_changes_nothing(notebook: Notebook) -> None:
+    before = notebook.processes()
+    again = play("reconnect", "--limit", notebook.machine.name)
+    assert again.returncode == 0, again.stdout
+    assert " changed=0 " in again.stdout
+    assert notebook.processes() == before

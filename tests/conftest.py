@@ -1,0 +1,70 @@
+"""What holds for all tests: their order, and that nothing of theirs is left in the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.listing import RUNS, everything
+
+INTEGRATION = Path(__file__).parent / "integration"
+STARTED_BY = "NOTEBOOK_TESTS_STARTED_BY"
+END_SECONDS = 10.0
+
+before = pytest.StashKey[frozenset[str]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of an integration file in one process, because they share a notebook."""
+    for item in items:
+        if INTEGRATION in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Mark every process that the tests will start, and list what is there."""
+    if not is_worker(session.config):
+        os.environ[STARTED_BY] = secrets.token_hex(8)
+        session.config.stash[before] = things()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail when something is left that was not there before."""
+    if is_worker(session.config):
+        return
+    earlier = session.config.stash[before]
+    limit = time.monotonic() + END_SECONDS
+    while left := things() - earlier:
+        if time.monotonic() > limit:
+            print("\nLeft behind by the tests:", *sorted(left), sep="\n  ")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        time.sleep(0.1)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is one of several processes of xdist."""
+    return hasattr(config, "workerinput")
+
+
+def things() -> frozenset[str]:
+    """Processes with our mark, and all that belongs to a run of hosts."""
+    hosts = Path("/usr/bin/systemd-nspawn").exists()
+    marked: set[str] = set()
+    if hosts:
+        marked.update(line for line in everything() if RUNS.search(line))
+    wanted = f"{STARTED_BY}={os.environ[STARTED_BY]}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # It has ended, or is none of our business.
+            continue
+        if wanted in words and int(process.name) != os.getpid():
+            marked.add(f"process {process.name} {command}")
+    return frozenset(marked)
