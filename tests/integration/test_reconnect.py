@@ -194,4 +194,5 @@ def test_where_one_host_fails_the_others_go_on_and_all_are_reported(
     assert box == {"host": "box", "url": url, "kernels": 0, "repaired": [], "error": None}
     said = " ".join(play.output.split())
     assert f"box {url} 0 - -" in said
-    assert f"broken - - - {error}" in said
+    assert "broken - - - see below" in said
+    assert error[:50] in said
