@@ -53,6 +53,8 @@ lock: $(VENV)/.demo
 	tests/lock.sh $(BIN)/uv
 
 clean: demo-stop
+	@# The roots of the test hosts belong to root.
+	@[ "$$(id -u)" = 0 ] || [ ! -d .cache/hosts ] || sudo -n rm -rf .cache/hosts
 	rm -rf .demo .cache $(VENV)
 
 $(VENV)/.demo: requirements.txt roles/jupyter/files/uv.txt

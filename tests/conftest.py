@@ -12,6 +12,7 @@ import pytest
 from tests.hosts.listing import RUNS, everything
 
 INTEGRATION = Path(__file__).parent / "integration"
+HOSTS = Path(__file__).parent / "hosts"
 STARTED_BY = "NOTEBOOK_TESTS_STARTED_BY"
 END_SECONDS = 10.0
 
@@ -29,7 +30,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Mark every process that the tests will start, and list what is there."""
     if not is_worker(session.config):
         os.environ[STARTED_BY] = secrets.token_hex(8)
-        session.config.stash[before] = things()
+        session.config.stash[before] = things(session.config)
 
 
 @pytest.hookimpl(trylast=True)
@@ -39,7 +40,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     earlier = session.config.stash[before]
     limit = time.monotonic() + END_SECONDS
-    while left := things() - earlier:
+    while left := things(session.config) - earlier:
         if time.monotonic() > limit:
             print("\nLeft behind by the tests:", *sorted(left), sep="\n  ")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -52,11 +53,11 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def things() -> frozenset[str]:
-    """Processes with our mark, and all that belongs to a run of hosts."""
-    hosts = Path("/usr/bin/systemd-nspawn").exists()
+def things(config: pytest.Config) -> frozenset[str]:
+    """Processes with our mark, and all that belongs to runs of hosts, which takes root."""
+    asked = [Path(word.partition("::")[0]).resolve() for word in config.args]
     marked: set[str] = set()
-    if hosts:
+    if any(HOSTS in (path, *path.parents) or path in HOSTS.parents for path in asked):
         marked.update(line for line in everything() if RUNS.search(line))
     wanted = f"{STARTED_BY}={os.environ[STARTED_BY]}".encode()
     for process in Path("/proc").glob("[0-9]*"):
