@@ -83,7 +83,7 @@ def main() -> None:
         print(exc, flush=True)
         raise
     finally:
-        with locked(directory.parents[1] / "lock"):
+        with locked(directory.parent / "lock"):
             found = machine.Record.read(directory)
             if found is not None and found.id == record.id:
                 machine.end(found)

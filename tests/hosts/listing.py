@@ -125,7 +125,7 @@ def _network() -> Iterator[str]:
 
 def _runs() -> Iterator[str]:
     yield from map(str, Path("/tmp").glob(f"{UPLINK}-*"))
-    yield from (str(path) for path in runs_dir(STATE).glob("*"))
+    yield from (str(path) for path in runs_dir(STATE).glob("*/"))
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def down(state: Path, name: str, host: str) -> None:
 def _runs(state: Path) -> Iterator[None]:
     """Hold the lock for starting and ending runs, after an end of what killed ones left."""
     (runs_dir(state)).mkdir(parents=True, exist_ok=True)
-    with locked(state / "lock"):
+    with locked(runs_dir(state) / "lock"):
         machine.sweep(runs_dir(state))
         yield
 
