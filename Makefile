@@ -2,14 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-reconnect demo-stop test lint unit integration hosts lock clean
+.PHONY: demo demo-reconnect demo-stop test lint unit integration lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COLLECTION := $(VENV)/collections/ansible_collections/anywhere/notebook
 AGENT := .cache/ngrok-agent/ngrok
-PARALLEL := $(BIN)/pytest --dist loadgroup --numprocesses
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
 # Nothing outside the checkout is written, caches of the installers included.
@@ -27,7 +26,10 @@ demo-reconnect: $(VENV)/.demo
 demo-stop:
 	@$(PYTHON) -m tests.demo stop
 
-test: lint unit hosts integration
+# Of lint and unit neither keeps two processors busy.
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
+	@$(MAKE) --no-print-directory integration
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
@@ -39,12 +41,10 @@ lint: $(VENV)/.test
 unit: $(VENV)/.test
 	$(BIN)/pytest tests/unit
 
+# On accounts of this machine and on hosts of their own. Some tests only wait, hence three processes for two processors;
+# the long ones come first.
 integration: $(VENV)/.test $(AGENT)
-	$(PARALLEL) 2 tests/integration
-
-# Hosts boot and links are slow, so two processes would not keep two processors busy.
-hosts: $(VENV)/.test $(AGENT)
-	$(PARALLEL) 3 tests/hosts
+	$(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses 3 tests/hosts tests/integration
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo
@@ -55,11 +55,13 @@ clean: demo-stop
 	@[ "$$(id -u)" = 0 ] || [ ! -d .cache/hosts ] || sudo -n rm -rf .cache/hosts
 	rm -rf .demo .cache $(VENV)
 
-$(VENV)/.demo: requirements.txt roles/jupyter/files/uv.txt
+# The installer is the one that hosts get.
+$(VENV)/.demo: requirements.txt roles/jupyter/files/requirements.txt
 	@tests/prerequisites.sh $(PYTHON) $(if $(NGROK_AUTHTOKEN),,npm)
 	@echo "==> Making the development environment in $(VENV), half a minute the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement roles/jupyter/files/uv.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement <(sed -n '/^uv==/,/[^\\]$$/p' roles/jupyter/files/requirements.txt)
 	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
 	@mkdir -p $(dir $(COLLECTION))
 	@ln -sfn $(CURDIR) $(COLLECTION)

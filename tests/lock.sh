@@ -11,8 +11,6 @@ compile() {
 }
 
 uv=$1
-host=roles/jupyter/files/requirements.txt
-compile jupyter 3.9 "$host"
-compile uv 3.9 roles/jupyter/files/uv.txt --constraint "$host"
+compile jupyter 3.9 roles/jupyter/files/requirements.txt
 compile demo 3.11 requirements.txt
 compile test 3.11 tests/requirements.txt --constraint requirements.txt

@@ -113,7 +113,7 @@ class Tmux:
         # In one call, so that the command can neither print nor end before these hold.
         words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
         if log_file:
-            with open(log_file, "wb", opener=_private):
+            with open(log_file, "wb", opener=private):
                 pass
             # pipe-pane expands formats and dates before it calls the shell.
             shell = f"exec cat >> {shlex.quote(log_file)}"
@@ -166,7 +166,8 @@ def _plain(text: str) -> str:
     return text.replace("#", "##")
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """Open a file for its owner only; to be the ``opener`` of ``open``."""
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor

@@ -66,8 +66,9 @@ options:
     type: str
   port_file:
     description:
-      - File with the port that the command was told to take, for a range in O(listens_on). When it
-        exists, its port is the one, whatever the range.
+      - File that keeps the port of O(listens_on) once the command runs, readable by its owner only.
+        Its directory must exist.
+      - When it exists, its port is the one that is taken of a range, whatever the range.
     type: path
   timeout:
     description:
@@ -131,6 +132,7 @@ ends_with_login:
   sample: false
 """
 
+import contextlib
 import os
 import time
 import typing as t
@@ -144,6 +146,7 @@ from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     Pane,
     Tmux,
     TmuxError,
+    private,
     runs,
 )
 
@@ -206,6 +209,8 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
                 tmux.kill(name)
             raise
     pid = 0 if pane is None or pane.dead else pane.pid
+    if wanted == "present" and pid and params["port_file"] and not check_mode:
+        keep_port(params["port_file"], params["listens_on"])
     # tmux 3.4 and newer moves a command into a scope of the account's systemd manager. It ends with
     # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
     ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
@@ -253,6 +258,18 @@ def read_port(file: str) -> int | None:
         return None
     except ValueError as exc:
         raise ValueError(f"{file} holds no port. Remove it to have one chosen again.") from exc
+
+
+def keep_port(file: str, address: str) -> None:
+    """Have a file hold the port of ``host:port``, never half of it."""
+    port = address.rpartition(":")[2]
+    with contextlib.suppress(OSError), open(file, encoding="ascii", errors="replace") as lines:
+        if lines.read() == port:
+            return
+    draft = f"{file}.part"
+    with open(draft, "w", encoding="ascii", opener=private) as lines:
+        lines.write(port)
+    os.replace(draft, file)
 
 
 def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
@@ -336,6 +353,7 @@ def main() -> None:
             "log_file": {"type": "path"},
         },
         required_if=[("state", "present", ("argv",))],
+        required_by={"port_file": "listens_on"},
         supports_check_mode=True,
     )
     name = module.params["name"]

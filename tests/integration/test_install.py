@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -63,8 +62,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[
     """A directory in which the script was started twice at the same time, and what it printed."""
     directory = tmp_path_factory.mktemp("install") / "base"
     directory.mkdir()
-    shutil.copy(FILES / "uv.txt", directory)
-    (directory / "requirements.txt").write_text(pinned("idna"))
+    (directory / "requirements.txt").write_text(pinned("uv") + pinned("idna"))
     scripts = [start(directory), start(directory)]
     return directory, [finish(script) for script in scripts]
 
@@ -93,12 +91,12 @@ def test_again_it_changes_nothing_and_prints_nothing(base: Path) -> None:
 
 
 def test_a_list_that_cannot_be_had_leaves_a_complete_environment_as_it_is(base: Path) -> None:
-    (base / "requirements.txt").write_text(pinned("idna").replace("==", "==9999."))
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna").replace("==", "==9999."))
 
     script = start(base)
     _, err = script.communicate(timeout=60)
 
-    (base / "requirements.txt").write_text(pinned("idna"))
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna"))
     assert script.returncode != 0
     assert "idna==9999." in err
     assert finish(start(base)) == []
@@ -109,7 +107,7 @@ def test_what_a_killed_one_left_half_done_is_begun_anew(base: Path) -> None:
     uv.rename(base / "venv/bin/real-uv")
     uv.write_text(STANDS_STILL.replace("HALF", str(base / "half")))
     uv.chmod(0o700)
-    (base / "requirements.txt").write_text(pinned("idna") + pinned("six"))
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna") + pinned("six"))
     script = start(base)
     wait_until((base / "half").exists)
 

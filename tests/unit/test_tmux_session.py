@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -577,6 +578,37 @@ def test_a_file_with_rubbish_instead_of_a_port_is_named(
 
     assert result["msg"] == f"{file} holds no port. Remove it to have one chosen again."
     assert tmux.sessions() == []
+
+
+@pytest.mark.parametrize("timeout", [0, 20])
+def test_the_port_is_kept_once_the_command_runs(
+    session: Run, ports: Ports, tmp_path: Path, timeout: int
+) -> None:
+    file = tmp_path / "port"
+    argv = [sys.executable, "-c", LATE, str(ports.order[0])]
+    asked = {"listens_on": ports.range, "port_file": str(file), "argv": argv, "timeout": timeout}
+
+    assert session(**asked, check_mode=True)["changed"]
+    assert not file.exists()
+
+    assert session(**asked)["changed"]
+    assert file.read_text() == str(ports.order[0])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    file.unlink()
+    assert not session(**asked)["changed"]
+    assert file.read_text() == str(ports.order[0])
+
+
+def test_the_port_of_a_command_that_did_not_start_is_not_kept(
+    session: Run, ports: Ports, tmp_path: Path
+) -> None:
+    file = tmp_path / "port"
+
+    result = session(listens_on=ports.range, port_file=str(file), argv=["false"], timeout=20)
+
+    assert "ended at once" in result["msg"]
+    assert not file.exists()
 
 
 @pytest.fixture
