@@ -17,44 +17,33 @@ from tests.hosts.world import AGENT, CACHE, equip, inventory
 
 JUPYTER = "install | Install Jupyter and the packages asked for"
 SESSION = "session | Keep the command running"
-PACKAGES = ("python3-venv", "tmux")
 
 # Task, and seconds after its begin. Each of a chain comes later in the playbook than the one
 # before, so every run has to get past what the last one left behind, up to the end.
 CHAINS = {
-    "packages": (
+    "bare": (
         Spec("box", "bookworm", cache=CACHE),
         [
-            ("Gather what the role needs to know", 0.0),
+            ("Look at the account", 0.0),
             ("package | Install it with apt", 1.0),
             ("package | Install it with apt", 4.0),
-            ("See whether the account's processes may outlive its logins", 0.0),
+            ("linger | Let the account's processes outlive its logins", 0.1),
             ("preflight | Look at Python", 0.0),
-        ],
-    ),
-    "environment": (
-        Spec("box", "trixie", PACKAGES, cache=CACHE),
-        [
-            ("install | Create the role's directory", 0.0),
-            ("install | Copy the lists of pinned packages", 0.1),
-            (JUPYTER, 0.5),
-            (JUPYTER, 2.0),
-            (JUPYTER, 4.0),
-        ],
-    ),
-    "server": (
-        Spec("box", "bookworm", PACKAGES, cache=CACHE),
-        [
             (JUPYTER, 6.0),
             (JUPYTER, 8.0),
-            ("configure | Write a random token once", 0.1),
+            ("configure | Write the hash of the password", 0.1),
             ("configure | Write the configuration", 0.1),
             (SESSION, 0.3),
         ],
     ),
-    "agent": (
-        Spec("box", "trixie", PACKAGES, cache=CACHE),
+    "with-packages": (
+        Spec("box", "trixie", ("python3-venv", "tmux"), cache=CACHE),
         [
+            ("install | Create the role's directory", 0.0),
+            ("install | Copy the list of pinned packages", 0.1),
+            (JUPYTER, 0.5),
+            (JUPYTER, 2.0),
+            (JUPYTER, 4.0),
             ("session | Ask the server for its kernels", 0.0),
             ("install | Download the release", 0.2),
             ("install | Unpack the release", 0.2),

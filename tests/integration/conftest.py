@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo import end_sessions
-from tests.edge.client import CHECKOUT, Edge
+from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.integration.visitor import Visitor
 
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
@@ -60,14 +60,19 @@ def free_range(count: int) -> Iterator[tuple[str, list[int]]]:
         return
 
 
+def errors(play: Play) -> list[str]:
+    """The sentences with which tasks failed, without those that only say where."""
+    said = re.findall(r"^\[ERROR\]: (?:Task failed: )?(.*)", play.output, re.MULTILINE)
+    return [sentence for sentence in said if not WHERE.search(sentence)]
+
+
 def refused(play: Play) -> str:
-    """Return the sentence with which a play failed; none may be besides, but where that was."""
+    """Return the one sentence with which a play failed."""
     assert play.status != 0, play.output
     assert "Traceback" not in play.output
-    said = re.findall(r"^\[ERROR\]: (?:Task failed: )?(.*)", play.output, re.MULTILINE)
-    sentences = [sentence for sentence in said if not WHERE.search(sentence)]
+    sentences = errors(play)
     assert len(sentences) == 1, play.output
-    return str(sentences[0])
+    return sentences[0]
 
 
 def caches() -> dict[str, str]:
@@ -165,6 +170,12 @@ class Account:
     def reconnect(self, *flags: str, **variables: object) -> Play:
         """Run ``reconnect``, which has to succeed."""
         return self._succeed(self.play("anywhere.notebook.reconnect", *flags, **variables))
+
+    def url(self) -> str:
+        """The public URL of a notebook that was set up; repaired first where it has no answer."""
+        file = self.state / "ngrok/url"
+        url = file.read_text().strip() if file.exists() else ""
+        return url if url and fetch(url, "/api").status == 200 else self.reconnect().url
 
     def tmux(self, *words: str) -> str:
         """Ask the account's tmux server; empty when there is none."""
@@ -264,6 +275,6 @@ def neighbour(account: Account, notebook: Account) -> Account:
 @pytest.fixture
 def visitor(notebook: Account) -> Visitor:
     """Somebody who has logged in at the shared notebook's present public URL."""
-    visitor = Visitor(notebook.reconnect().url)
+    visitor = Visitor(notebook.url())
     visitor.log_in(PASSWORD)
     return visitor

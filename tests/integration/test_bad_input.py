@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.edge.client import Edge, fetch
-from tests.integration.conftest import AGENT, PASSWORD, Account, free_port, refused
+from tests.integration.conftest import AGENT, PASSWORD, Account, Play, errors, free_port, refused
 from tests.integration.visitor import Visitor
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -25,7 +27,7 @@ NGROK_ALONE = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def taken() -> Iterator[socket.socket]:
     """A port of loopback on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -46,93 +48,101 @@ def assert_untouched(account: Account) -> None:
     assert account.pids() == {}
 
 
-def test_no_authtoken(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", ngrok_authtoken="")
+@dataclass(frozen=True)
+class Refusals:
+    """What a setup of many hosts said, of which each was given something bad."""
 
-    assert "There is no authtoken (ngrok would say ERR_NGROK_4018)" in refused(play)
-    assert_untouched(account)
-
-
-def test_a_password_that_is_too_short(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", jupyter_password="s3cr-7x")
-
-    sentence = refused(play)
-    assert "jupyter_password is too short" in sentence
-    assert "8 characters or more" in sentence
-    assert "s3cr-7x" not in play.output
-    assert_untouched(account)
+    account: Account
+    play: Play
+    errors: dict[str, str]
 
 
-def test_an_executable_that_is_no_agent(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", ngrok_executable="/bin/true")
-
-    assert "/bin/true on localhost is no ngrok agent" in refused(play)
-    assert_untouched(account)
-
-
-def test_an_executable_that_does_not_exist(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", ngrok_executable="/nowhere/ngrok")
-
-    assert "/nowhere/ngrok on localhost is no ngrok agent" in refused(play)
-    assert_untouched(account)
-
-
-def test_a_jupyter_that_is_none(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", jupyter_executable="/bin/true")
-
-    assert "/bin/true on localhost is no Jupyter with JupyterLab" in refused(play)
-    assert_untouched(account)
-
-
-def test_a_python_that_cannot_make_an_environment(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", jupyter_python="/bin/false")
-
-    assert "/bin/false on localhost cannot make an environment for Jupyter" in refused(play)
-    assert_untouched(account)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a disk of its own with room for 20 MB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A directory on a disk of its own with room for 20 MB; None where only root can make one."""
+    directory = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", f"size=20m,uid={os.getuid()}", "tmpfs"]
     mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
-    if mounted.returncode:
+    yield None if mounted.returncode else directory
+    if not mounted.returncode:
+        subprocess.run([*AS_ROOT, "umount", directory], check=True)
+
+
+@pytest.fixture(scope="module")
+def refusals(
+    new_account: Callable[[], Account], taken: socket.socket, small_disk: Path | None
+) -> Refusals:
+    """One run for all: each host is this machine, and is named after what is bad about it."""
+    port = taken.getsockname()[1]
+    given = {
+        "no-authtoken": {"ngrok_authtoken": ""},
+        "short-password": {"jupyter_password": "s3cr-7x"},
+        "no-agent": {"ngrok_executable": "/bin/true"},
+        "nothing-there": {"ngrok_executable": "/nowhere/ngrok"},
+        "no-jupyter": {"jupyter_executable": "/bin/true"},
+        "no-python": {"jupyter_python": "/bin/false"},
+        "small-disk": {"jupyter_base_dir": f"{small_disk}/not yet/there"},
+        "jupyter-port": {"jupyter_port": port},
+        "agent-port": {"ngrok_web_addr": f"127.0.0.1:{port}"},
+        "no-range": {"jupyter_port": "8987-8888"},
+    }
+    if small_disk is None:
+        del given["small-disk"]
+    account = new_account()
+    here = account.variables | {"ansible_connection": "local"}
+    inventory, report = account.home.parent / "hosts.json", account.home.parent / "report.json"
+    inventory.write_text(json.dumps({"all": {"vars": here, "hosts": given}}))
+    # Given besides, they would outrank those of the hosts.
+    account.variables = {"notebook_report": str(report)}
+    play = account.play("anywhere.notebook.setup", "-i", str(inventory))
+    return Refusals(
+        account, play, {row["host"]: row["error"] for row in json.loads(report.read_text())}
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "sentences"),
+    [
+        ("no-authtoken", ["There is no authtoken (ngrok would say ERR_NGROK_4018)"]),
+        ("short-password", ["jupyter_password is too short", "8 characters or more"]),
+        ("no-agent", ["/bin/true on no-agent is no ngrok agent"]),
+        ("nothing-there", ["/nowhere/ngrok on nothing-there is no ngrok agent"]),
+        ("no-jupyter", ["/bin/true on no-jupyter is no Jupyter with JupyterLab"]),
+        ("no-python", ["/bin/false on no-python cannot make an environment for Jupyter"]),
+        ("no-range", ["'127.0.0.1:8987-8888' is not an address of the form host:port"]),
+    ],
+)
+def test_what_is_bad_is_told(refusals: Refusals, host: str, sentences: list[str]) -> None:
+    assert [said for said in sentences if said not in refusals.errors[host]] == []
+
+
+def test_a_disk_without_room_for_jupyter(refusals: Refusals, small_disk: Path | None) -> None:
+    if small_disk is None:
         pytest.skip("only root can make a disk")
-    yield directory
-    subprocess.run([*AS_ROOT, "umount", directory], check=True)
-
-
-def test_a_disk_without_room_for_jupyter(account: Account, small_disk: Path) -> None:
-    base = small_disk / "not yet/there"
-
-    play = account.play("anywhere.notebook.setup", jupyter_base_dir=str(base))
-
-    sentence = refused(play)
-    assert f"The disk of localhost is full: 20 MB are left for {base}" in sentence
+    sentence = refusals.errors["small-disk"]
+    there = f"{small_disk}/not yet/there"
+    assert f"The disk of small-disk is full: 20 MB are left for {there}" in sentence
     assert "name another directory with jupyter_base_dir" in sentence
     assert list(small_disk.iterdir()) == []
-    assert_untouched(account)
 
 
-@pytest.mark.parametrize("variable", ["jupyter_port", "ngrok_web_addr"])
-def test_a_port_that_is_taken(account: Account, taken: socket.socket, variable: str) -> None:
-    port = taken.getsockname()[1]
-    value = port if variable == "jupyter_port" else f"127.0.0.1:{port}"
-
-    play = account.play("anywhere.notebook.setup", **{variable: value})
-
+@pytest.mark.parametrize("host", ["jupyter-port", "agent-port"])
+def test_a_port_that_is_taken(refusals: Refusals, taken: socket.socket, host: str) -> None:
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
     program = Path("/proc/self/comm").read_text().strip()
-    assert f"127.0.0.1:{port} is taken by {program} (process {os.getpid()}, " in refused(play)
-    assert_untouched(account)
+    assert f"{address} is taken by {program} (process {os.getpid()}, " in refusals.errors[host]
 
 
-def test_a_range_of_ports_that_is_none(account: Account) -> None:
-    play = account.play("anywhere.notebook.setup", jupyter_port="8987-8888")
-
-    assert "'127.0.0.1:8987-8888' is not an address of the form host:port" in refused(play)
-    assert_untouched(account)
+def test_nothing_was_done_no_secret_shown_and_each_host_has_its_one_sentence(
+    refusals: Refusals,
+) -> None:
+    output = refusals.play.output
+    assert refusals.play.status != 0
+    # The same sentence for two hosts is printed once.
+    assert len(errors(refusals.play)) == len(set(refusals.errors.values()))
+    assert "Traceback" not in output
+    assert "s3cr-7x" not in output
+    assert_untouched(refusals.account)
 
 
 def test_the_same_domain_for_two_hosts(account: Account, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def url(notebook: Account) -> str:
     """The public URL that reconnect prints."""
-    return notebook.reconnect().url
+    return notebook.url()
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_dry_run_after_setup_predicts_nothing(notebook: Account) -> None:
 
 
 def test_a_wrong_password_is_refused_and_the_right_one_opens_jupyterlab(notebook: Account) -> None:
-    visitor = Visitor(notebook.reconnect().url)
+    visitor = Visitor(notebook.url())
     assert visitor.page("/")[1] == "/login"
     assert visitor.page("/lab")[1] == "/login"
     assert visitor.page("/api/kernels")[0] == 403

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from testinfra.host import Host
 
 from tests.hosts.verify import Notebook, play
@@ -14,16 +17,27 @@ def test_sudo_was_only_asked_whether_it_would_work(host: Host) -> None:
     assert set(calls) == {"lab: -n true"}
 
 
-def test_it_has_a_notebook_and_the_card_says_where_a_logout_ends_it(host: Host) -> None:
+@pytest.fixture(scope="session")
+def cards() -> dict[str, str]:
+    """What a further reconnect says of each host.
+
+    Where logind kills, the last login has taken the notebook along.
+    """
+    done = play("reconnect")
+    assert done.returncode == 0, done.stdout
+    shown = done.stdout.partition("TASK [Show the card]")[2].partition("TASK [")[0]
+    told = re.split(r"^ok: \[(\w+)\]", shown, flags=re.MULTILINE)[1:]
+    return dict(zip(told[::2], told[1::2], strict=True))
+
+
+def test_it_has_a_notebook_and_the_card_says_where_a_logout_ends_it(
+    host: Host, cards: dict[str, str]
+) -> None:
     notebook = Notebook.of(host)
     kills = notebook.machine.name == "bookworm"
+
     assert notebook.kills() is kills
-
-    # Where logind kills, the last login has taken the notebook along.
-    again = play("reconnect", "--limit", notebook.machine.name)
-
-    assert again.returncode == 0, again.stdout
-    assert (AFTER_LOGOUT in again.stdout) is kills
+    assert (AFTER_LOGOUT in cards[notebook.machine.name]) is kills
     assert set(notebook.processes()) == {"jupyter", "ngrok"}
     assert notebook.answers()
 
@@ -35,19 +49,3 @@ def test_what_the_card_says_of_a_logout_is_true(host: Host) -> None:
     notebook.log_out()
 
     assert notebook.processes() == ({} if notebook.kills() else before)
-
-
-def test_without_tmux_it_fails_and_names_the_package(host: Host) -> None:
-    notebook = Notebook.of(host)
-    notebook.machine.run(["pkill", "-KILL", "-u", notebook.account], check=False)
-    notebook.root("mv", "/usr/bin/tmux", "/usr/bin/tmux.away")
-    try:
-        tried = play("setup", "--limit", notebook.machine.name)
-    finally:
-        notebook.root("mv", "/usr/bin/tmux.away", "/usr/bin/tmux")
-
-    assert tried.returncode != 0
-    assert (
-        f"The package tmux is not installed on {notebook.machine.name}, and the account there may "
-        "not become root. Have somebody install tmux, then run this again."
-    ) in " ".join(tried.stderr.split()), tried.stderr
