@@ -149,7 +149,7 @@ def _changed(faults: Faults, changes: object) -> Faults:
     for name, value in changes.items():
         if name not in dataclasses.asdict(faults):
             raise ValueError(f"There is no fault {name!r}.")
-        if name.endswith("_error"):
+        if name.endswith(("_error", "_token")):
             if not isinstance(value, str | None):
                 raise ValueError(f"{name} must be a text or null.")
         elif not isinstance(value, bool):

@@ -50,6 +50,8 @@ class Faults:
     """What goes wrong at the moment."""
 
     auth_error: str | None = None
+    # The only token that auth_error is for; None: it is for all.
+    auth_token: str | None = None
     bind_error: str | None = None
     heartbeats: bool = True
     interstitial: bool = False
@@ -170,7 +172,7 @@ class Service:
         extra = request.get("extra") or {}
         agent.version, agent.os = str(extra.get("version", "")), str(extra.get("os", ""))
         agent.token = str(extra.get("authtoken") or "")
-        if self.faults.auth_error:
+        if self.faults.auth_error and self.faults.auth_token in (None, agent.token):
             log.info("session %s: authentication refused", agent.id)
             return {"Error": self._error(self.faults.auth_error, agent)}
         agent.client_id = request.get("clientid") or secrets.token_hex(16)

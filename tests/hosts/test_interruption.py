@@ -27,7 +27,7 @@ CHAINS = {
             ("Look at the account", 0.0),
             ("package | Install it with apt", 1.0),
             ("package | Install it with apt", 4.0),
-            ("linger | Let the account's processes outlive its logins", 0.1),
+            ("Look at the account", 0.3),
             ("preflight | Look at Python", 0.0),
             (JUPYTER, 6.0),
             (JUPYTER, 8.0),

@@ -428,6 +428,16 @@ def test_a_refusal_can_have_any_text(binary: Path, edge: Edge, tmp_path: Path) -
     assert "Not on a Sunday." in agent.log()
 
 
+def test_a_refusal_may_be_for_one_token_only(binary: Path, edge: Edge, tmp_path: Path) -> None:
+    edge.fault(auth_error="Not on a Sunday.", auth_token="another")
+    with Agent(binary, edge, 9, tmp_path) as accepted:
+        accepted.wait_until_online()
+
+    edge.fault(auth_token=TOKEN)
+    with Agent(binary, edge, 9, tmp_path) as agent:
+        assert agent.process.wait(10) == 1
+
+
 def test_the_refusal_repeats_the_token_and_the_edge_keeps_it_to_itself(
     binary: Path, edge: Edge, tmp_path: Path
 ) -> None:

@@ -44,7 +44,7 @@ def setup(report: Path) -> Iterator[Done]:
     hosts = {host.name: host for host in run.hosts}
     hosts["off"].off()
     hosts["full"].run("mount -t tmpfs -o size=64m,mode=755,uid=1000,gid=1000 tmpfs /home/dev")
-    edge.fault(auth_error="Your account is suspended. ERR_NGROK_127")
+    edge.fault(auth_error="Your account is suspended. ERR_NGROK_127", auth_token="suspended")
     try:
         yield play("setup", "-e", f"notebook_report={report}")
     finally:
