@@ -11,7 +11,7 @@ import pytest
 
 from tests.hosts.listing import RUNS, everything
 
-INTEGRATION = Path(__file__).parent / "integration"
+SHARING = {Path(__file__).parent / "e2e", Path(__file__).parent / "integration"}
 HOSTS = Path(__file__).parent / "hosts"
 STARTED_BY = "NOTEBOOK_TESTS_STARTED_BY"
 END_SECONDS = 10.0
@@ -20,9 +20,9 @@ before = pytest.StashKey[frozenset[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of an integration file in one process, because they share a notebook."""
+    """Keep the tests of a file in one process where they share a notebook."""
     for item in items:
-        if INTEGRATION in item.path.parents:
+        if SHARING.intersection(item.path.parents):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

@@ -51,7 +51,8 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
     Returns:
         ``started`` and ``last_activity`` of the server (ISO 8601, UTC), and ``kernels``: a list of
         ``{id, name, path, execution_state, last_activity}``; ``path`` is the notebook's, relative
-        to the server's root, or empty for a kernel without a notebook.
+        to the server's root, or empty for a kernel without a notebook. ``outputs_kept`` and
+        ``outputs_problem`` as the module jupyter_server_info has them.
 
     Raises:
         JupyterError: the server refuses the token, or answers with an error.
@@ -60,8 +61,14 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
         _authorized(f"{url}/api/{route}", token, timeout)
         for route in ("status", "kernels", "sessions")
     )
-    paths = {session["kernel"]["id"]: session["path"] for session in sessions if session["kernel"]}
+    # jupyter-collaboration puts the name of its drive before the path.
+    paths = {
+        session["kernel"]["id"]: session["path"].removeprefix("RTC:")
+        for session in sessions
+        if session["kernel"]
+    }
     return {
+        **_outputs(url, token, timeout),
         "started": status["started"],
         "last_activity": status["last_activity"],
         "kernels": [
@@ -75,6 +82,20 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
             for kernel in kernels
         ],
     }
+
+
+def _outputs(url: str, token: str, timeout: float) -> dict[str, t.Any]:
+    """Ask our extension of the server, which need not be there."""
+    authorization = {"Authorization": f"token {token}"}
+    try:
+        answer = _http.get(f"{url}/api/notebook-keeper", authorization, timeout)
+    except _http.NoAnswer as exc:
+        raise JupyterError(f"GET {url}/api/notebook-keeper: {exc}") from exc
+    document = answer.json()
+    if answer.status != 200 or not isinstance(document, dict):
+        return {"outputs_kept": False, "outputs_problem": ""}
+    problems = document.get("problems", [])
+    return {"outputs_kept": not problems, "outputs_problem": "; ".join(problems)}
 
 
 def _authorized(url: str, token: str, timeout: float) -> t.Any:

@@ -99,6 +99,17 @@ last_activity:
   returned: always
   type: str
   sample: "2026-11-23T09:30:00.000000Z"
+outputs_kept:
+  description:
+    - Whether what cells print while no page is open is kept; V(false) without O(token_file).
+  returned: always
+  type: bool
+  sample: true
+outputs_problem:
+  description: Why it is not, where it was to be; empty otherwise.
+  returned: always
+  type: str
+  sample: jupyterlab is 5.0.0, not 4.6 or newer and below 4.7
 kernels:
   description: The kernels that are alive; empty without O(token_file).
   returned: always
@@ -148,6 +159,8 @@ def look(url: str, token_file: str | None, deadline: float) -> dict[str, t.Any]:
         "pid": 0,
         "started": "",
         "last_activity": "",
+        "outputs_kept": False,
+        "outputs_problem": "",
         "kernels": [],
     }
     while True:

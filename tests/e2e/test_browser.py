@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.conftest import PATIENCE, log_in
 from tests.integration.conftest import PASSWORD, Account
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# JupyterLab and its kernel start on a machine that may be busy with other tests.
-PATIENCE = 30_000.0
 LOGIN = re.compile(r"/login\?next=")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Debian's chromium, with a home of its own."""
-    chromium = shutil.which("chromium")
-    assert chromium, "there is no chromium on the PATH: apt install chromium"
-    home = str(tmp_path_factory.mktemp("browser"))
-    expect.set_options(timeout=PATIENCE)
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(
-            executable_path=chromium, args=ARGUMENTS, env={**os.environ, "HOME": home}
-        ) as running,
-    ):
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +33,6 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     )
     yield page
     context.close()
-
-
-def log_in(page: Page, password: str) -> None:
-    """Type a password on the login page."""
-    page.get_by_label("Password or token:").fill(password)
-    page.get_by_role("button", name="Log in", exact=True).click()
 
 
 def assert_a_cell_is_executed(page: Page) -> None:

@@ -73,6 +73,19 @@ def test_a_wrong_password_is_refused_and_the_right_one_opens_jupyterlab(notebook
     assert "<title>JupyterLab</title>" in page
 
 
+def test_outputs_are_kept_unless_that_is_not_wanted(
+    notebook: Account, visitor: Visitor, neighbour: Account
+) -> None:
+    assert visitor.api("GET", "/api/notebook-keeper") == {"problems": []}
+    assert '"disableRTC": false' in visitor.page("/lab")[2]
+
+    plain = Visitor(neighbour.setup(jupyter_outputs_kept=False).url)
+
+    plain.log_in(PASSWORD)
+    assert plain.page("/api/notebook-keeper")[0] == 404
+    assert '"disableRTC": true' in plain.page("/lab")[2]
+
+
 def test_a_cell_is_executed_through_edge_and_agent(visitor: Visitor) -> None:
     assert visitor.run(visitor.kernel(), "print(6 * 7)") == "42\n"
 

@@ -29,7 +29,8 @@ KERNEL = {
 CONSOLE = KERNEL | {"id": "9b1c", "execution_state": "idle", "connections": 0}
 SESSION = {
     "id": "41d5",
-    "path": "work/Übung 1.ipynb",
+    # jupyter-collaboration puts the name of its drive before it.
+    "path": "RTC:work/Übung 1.ipynb",
     "name": "Übung 1.ipynb",
     "type": "notebook",
     "kernel": KERNEL,
@@ -84,12 +85,27 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
         "pid": os.getpid(),
         "started": STARTED,
         "last_activity": ACTIVE,
+        "outputs_kept": False,
+        "outputs_problem": "",
         "kernels": [
             {"id": "7e3a", "path": "work/Übung 1.ipynb", "execution_state": "busy", **kernel},
             {"id": "9b1c", "path": "", "execution_state": "idle", **kernel},
         ],
         "invocation": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("problems", "kept"), [([], True), (["jupyterlab is too new", "so is the rest"], False)]
+)
+def test_whether_outputs_are_kept_is_what_the_keeper_says(
+    info: Run, jupyter: Site, token_file: str, problems: list[str], kept: bool
+) -> None:
+    jupyter.answer("/api/notebook-keeper", {"problems": problems})
+
+    result = info(token_file=token_file)
+
+    assert (result["outputs_kept"], result["outputs_problem"]) == (kept, "; ".join(problems))
 
 
 @pytest.mark.usefixtures("jupyter")
@@ -294,6 +310,7 @@ def test_the_token_is_sent_only_where_a_login_is_needed(
 
     assert {path: headers["Authorization"] for path, headers in jupyter.requests} == {
         "/api": None,
+        "/api/notebook-keeper": f"token {TOKEN}",
         "/api/status": f"token {TOKEN}",
         "/api/kernels": f"token {TOKEN}",
         "/api/sessions": f"token {TOKEN}",

@@ -1,0 +1,85 @@
+"""Keeps what the cells of a notebook print while no page is connected.
+
+An extension of Jupyter Server, on top of jupyter-collaboration. Cells are executed as they always
+are; see ``notebook_keeper.keeper`` for how it works.
+
+Besides documented interfaces it uses these names, which others may change. They were tried with the
+releases in ``TRIED``; with any other, Jupyter stays as it is without this extension:
+
+- jupyter_server: ``ZMQChannelsWebsocketConnection.handle_incoming_message``,
+  ``.handle_outgoing_message``, ``.session_key``, ``.subprotocol``, ``deserialize_msg_from_ws_v1``;
+  ``MappingKernelManager._kernel_buffers``; the setting ``kernel_websocket_connection_class`` of the
+  web application.
+- jupyter_server_ydoc: ``YDocExtension.ywebsocket_server``, ``.file_loaders``, ``._room_locks``;
+  ``DocumentRoom._document``, ``._save_to_disc``, ``.cleaner``, ``.clients``; room ids of the form
+  ``json:notebook:ID``; the page setting ``disableRTC``.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jupyter_server.serverapp import ServerApp
+
+TRIED = {
+    "jupyter_server": ("2.21", "2.22"),
+    "jupyter_server_ydoc": ("3.0", "3.1"),
+    "jupyterlab": ("4.6", "4.7"),
+}
+
+
+def untried(tried: dict[str, tuple[str, str]] = TRIED) -> list[str]:
+    """The packages that are missing here, or of a release that this was not tried with."""
+    found = []
+    for name, (lowest, beyond) in tried.items():
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            found.append(f"{name} is not installed")
+            continue
+        if not numbers(lowest) <= numbers(installed) < numbers(beyond):
+            found.append(f"{name} is {installed}, not {lowest} or newer and below {beyond}")
+    return found
+
+
+def numbers(text: str) -> list[int]:
+    """A release as numbers: of 2.21.1rc0, 2, 21 and 1."""
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+
+def add_state(app: ServerApp, problems: list[str]) -> None:
+    """Answer ``GET /api/notebook-keeper`` with ``{"problems": [...]}``, empty where it works."""
+    from jupyter_server.base.handlers import APIHandler
+    from jupyter_server.utils import url_path_join
+    from tornado.web import authenticated
+
+    class StateHandler(APIHandler):
+        @authenticated
+        def get(self) -> None:
+            self.finish({"problems": problems})
+
+    route = url_path_join(app.web_app.settings["base_url"], "api", "notebook-keeper")
+    app.web_app.add_handlers(".*$", [(route, StateHandler)])
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "notebook_keeper"}]
+
+
+def _load_jupyter_server_extension(app: ServerApp) -> None:
+    settings = app.web_app.settings
+    problems = untried()
+    add_state(app, problems)
+    if problems:
+        # Documents that nobody writes into are no better than files.
+        settings.setdefault("page_config_data", {})["disableRTC"] = True
+        app.log.warning("Output is not kept while no page is open: %s.", "; ".join(problems))
+        return
+    from .keeper import KeepingConnection, OutputKeeper
+
+    KeepingConnection.keeper = keeper = OutputKeeper(app)
+    settings["kernel_websocket_connection_class"] = KeepingConnection
+    app.log.info("Output is kept while no page is open, up to %d MB of a cell.", keeper.limit_mb)

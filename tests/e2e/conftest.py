@@ -1,0 +1,217 @@
+"""A person with a real browser, at the public URL of a notebook that setup made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+
+from tests.integration.conftest import (
+    PASSWORD,
+    Account,
+    account,
+    edge,
+    neighbour,
+    new_account,
+    notebook,
+    service,
+    visitor,
+    wait_until,
+)
+
+__all__ = [
+    "account",
+    "edge",
+    "neighbour",
+    "new_account",
+    "notebook",
+    "service",
+    "visitor",
+]
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# JupyterLab and its kernel start on a machine that may be busy with other tests.
+PATIENCE = 60_000.0
+# High enough that all cells are on the page, which only has those in sight.
+VIEWPORT = ViewportSize(width=1200, height=3000)
+# A workspace by itself, so that JupyterLab does not open what another test had open.
+PAGES = {"lab": "/lab/workspaces/{name}/tree/{name}.ipynb", "notebook": "/notebooks/{name}.ipynb"}
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Debian's chromium, with a home of its own."""
+    chromium = shutil.which("chromium")
+    assert chromium, "there is no chromium on the PATH: apt install chromium"
+    home = str(tmp_path_factory.mktemp("browser"))
+    expect.set_options(timeout=PATIENCE)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, env={**os.environ, "HOME": home}
+        ) as running,
+    ):
+        yield running
+
+
+def log_in(page: Page, password: str) -> None:
+    """Type a password on the login page."""
+    page.get_by_label("Password or token:").fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A notebook in a browser of its own."""
+
+    page: Page
+
+    @property
+    def cells(self) -> Locator:
+        """The cells with code."""
+        return self.page.locator(".jp-Notebook .jp-CodeCell")
+
+    def prompt(self, cell: int = 0) -> Locator:
+        """``[1]:`` of a cell, or ``[*]:``."""
+        return self.cells.nth(cell).locator(".jp-InputPrompt")
+
+    def outputs(self, cell: int = 0) -> Locator:
+        """What a cell shows below its code."""
+        return self.cells.nth(cell).locator(".jp-OutputArea-output")
+
+    def text(self, cell: int = 0) -> str:
+        """The text of all outputs of a cell."""
+        return "".join(self.outputs(cell).all_inner_texts())
+
+    def run(self, cell: int = 0) -> None:
+        """Execute one cell."""
+        self.cells.nth(cell).get_by_role("textbox").first.click()
+        self.page.keyboard.press("Control+Enter")
+
+    def choose(self, menu: str, entry: str) -> None:
+        """Click an entry of the menu bar."""
+        self.page.get_by_role("menuitem", name=menu, exact=True).click()
+        # Its name may end with the keys for it.
+        self.page.get_by_role("menuitem", name=re.compile(f"^{entry}")).first.click()
+
+    def close(self) -> None:
+        """Leave, as a laptop does that is closed."""
+        self.page.context.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
+    """Open notebooks as somebody who has not been there before; all are closed in the end."""
+    tabs: list[Tab] = []
+
+    def open_it(name: str, page_of: str = "lab", url: str = "") -> Tab:
+        context = browser.new_context(base_url=url or notebook.url(), viewport=VIEWPORT)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        tab = Tab(page)
+        tabs.append(tab)
+        # JupyterLab asks at some moment, and asks again until there is an answer.
+        page.add_locator_handler(
+            page.get_by_text("Would you like to get notified about official Jupyter news?"),
+            lambda: page.get_by_role("button", name="No", exact=True).click(),
+        )
+        page.goto(PAGES[page_of].format(name=name))
+        log_in(page, PASSWORD)
+        expect(page).to_have_url(re.compile(rf"{name}\.ipynb$"))
+        # The page learns the language from the kernel; before that, nothing can be executed.
+        first = tab.cells.first.get_by_role("textbox").first
+        expect(first).to_have_attribute("data-language", "python")
+        return tab
+
+    yield open_it
+    for tab in tabs:
+        tab.close()
+
+
+@dataclass(frozen=True)
+class File:
+    """A notebook on the disk of the machine."""
+
+    path: Path
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The cells with code, as the file has them."""
+        while True:
+            # Jupyter empties a file before it writes it.
+            with suppress(json.JSONDecodeError):
+                cells = json.loads(self.path.read_text())["cells"]
+                return [cell for cell in cells if cell["cell_type"] == "code"]
+
+    def outputs(self, cell: int = 0) -> list[dict[str, Any]]:
+        """The outputs of a cell; of text, the lines are joined."""
+        return [joined(output) for output in self.cells[cell]["outputs"]]
+
+    def text(self, cell: int = 0) -> str:
+        """What a cell has printed."""
+        return "".join(output.get("text", "") for output in self.outputs(cell))
+
+    def wait_for_end(self, cell: int = 0, seconds: float = 60) -> None:
+        """Return when the file has a cell that has ended."""
+        wait_until(lambda: self.cells[cell]["execution_count"], seconds)
+
+    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 20) -> None:
+        """Return when the file has all that a cell has printed, and nothing else."""
+        wait_until(lambda: self.text(cell) == text, seconds)
+
+
+def joined(output: dict[str, Any]) -> dict[str, Any]:
+    """An output of the notebook format, which may have a text as a list of lines."""
+    text = output.get("text")
+    return {**output, "text": "".join(text)} if text is not None else output
+
+
+@pytest.fixture
+def new_file(notebook: Account) -> Iterator[Callable[..., File]]:
+    """Make notebooks with these cells."""
+    files: list[Path] = []
+
+    def make(name: str, cells: Sequence[str]) -> File:
+        path = notebook.home / f"{name}.ipynb"
+        kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+        content = {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "execution_count": None,
+                    "id": f"cell-{number}",
+                    # Long outputs take little room, so that all cells are in sight.
+                    "metadata": {"scrolled": True},
+                    "outputs": [],
+                    "source": source,
+                }
+                for number, source in enumerate(cells)
+            ],
+            "metadata": {"kernelspec": kernel},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        path.write_text(json.dumps(content))
+        files.append(path)
+        return File(path)
+
+    yield make
+    for path in files:
+        path.unlink(missing_ok=True)
