@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,9 +90,19 @@ class Running:
         raise AssertionError(f"no task {task!r}:\n{self.output}")
 
     def kill(self) -> None:
-        """SIGKILL it with all its workers, as a crash of the computer would."""
+        """SIGKILL it with all below it, as a crash of the computer would.
+
+        Ansible's workers have sessions of their own, and one whose link is cut would never end.
+        """
         if self._child.poll() is None:
-            os.killpg(self._child.pid, signal.SIGKILL)
+            pids = [self._child.pid]
+            for pid in pids:
+                for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                    with suppress(OSError):
+                        pids += map(int, children.read_text().split())
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._child.wait()
         if self._child.stdout:
             self._child.stdout.close()

@@ -53,14 +53,15 @@ CHAINS = {
     ),
 }
 
-# Every file of every package is there, and is what the package says it is.
+# Every file of every package is there, and is what the package says it is; but JupyterLab itself
+# adds to page_config.json when it starts.
 UNHARMED = """
 import base64, csv, hashlib, pathlib
 venv = pathlib.Path("~/.local/share/anywhere-notebook/jupyter/venv").expanduser()
 site, = venv.glob("lib/*/site-packages")
 for record in site.glob("*.dist-info/RECORD"):
     for name, digest, _ in csv.reader(record.open()):
-        if digest:
+        if digest and not name.endswith("labconfig/page_config.json"):
             kind, _, wanted = digest.partition("=")
             found = hashlib.new(kind, (site / name).read_bytes()).digest()
             assert base64.urlsafe_b64encode(found).decode().rstrip("=") == wanted, name
