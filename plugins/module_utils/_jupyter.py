@@ -4,11 +4,12 @@
 """What this collection knows about a Jupyter server's REST API. Private to the collection.
 
 The routes are those of jupyter_server's ``services/api/api.yaml``: ``/api`` needs no login,
-``/api/status``, ``/api/kernels`` and ``/api/sessions`` do.
+``/api/status``, ``/api/kernels``, ``/api/sessions`` and ``/api/terminals`` do.
 """
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http
@@ -49,10 +50,9 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
     """Return what the server does.
 
     Returns:
-        ``started`` and ``last_activity`` of the server (ISO 8601, UTC), and ``kernels``: a list of
-        ``{id, name, path, execution_state, last_activity}``; ``path`` is the notebook's, relative
-        to the server's root, or empty for a kernel without a notebook. ``outputs_kept`` and
-        ``outputs_problem`` as the module jupyter_server_info has them.
+        ``started`` and ``last_activity`` of the server (ISO 8601, UTC), ``outputs_kept`` and
+        ``outputs_problem``, the names of its ``terminals``, and its ``kernels``, each as the module
+        jupyter_server_info has it.
 
     Raises:
         JupyterError: the server refuses the token, or answers with an error.
@@ -61,6 +61,10 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
         _authorized(f"{url}/api/{route}", token, timeout)
         for route in ("status", "kernels", "sessions")
     )
+    # These two are extensions of the server, which need not be there.
+    terminals = _authorized(f"{url}/api/terminals", token, timeout, missing=[])
+    keeper = _authorized(f"{url}/api/notebook-keeper", token, timeout, missing={})
+    problems = keeper.get("problems", [])
     # jupyter-collaboration puts the name of its drive before the path.
     paths = {
         session["kernel"]["id"]: session["path"].removeprefix("RTC:")
@@ -68,9 +72,11 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
         if session["kernel"]
     }
     return {
-        **_outputs(url, token, timeout),
         "started": status["started"],
         "last_activity": status["last_activity"],
+        "outputs_kept": bool(keeper) and not problems,
+        "outputs_problem": "; ".join(problems),
+        "terminals": [terminal["name"] for terminal in terminals],
         "kernels": [
             {
                 "id": kernel["id"],
@@ -78,27 +84,24 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
                 "path": paths.get(kernel["id"], ""),
                 "execution_state": kernel["execution_state"],
                 "last_activity": kernel["last_activity"],
+                "idle_seconds": _idle_seconds(kernel),
+                **keeper.get("deaths", {}).get(kernel["id"], {"died": "", "died_of": ""}),
             }
             for kernel in kernels
         ],
     }
 
 
-def _outputs(url: str, token: str, timeout: float) -> dict[str, t.Any]:
-    """Ask our extension of the server, which need not be there."""
-    authorization = {"Authorization": f"token {token}"}
-    try:
-        answer = _http.get(f"{url}/api/notebook-keeper", authorization, timeout)
-    except _http.NoAnswer as exc:
-        raise JupyterError(f"GET {url}/api/notebook-keeper: {exc}") from exc
-    document = answer.json()
-    if answer.status != 200 or not isinstance(document, dict):
-        return {"outputs_kept": False, "outputs_problem": ""}
-    problems = document.get("problems", [])
-    return {"outputs_kept": not problems, "outputs_problem": "; ".join(problems)}
+def _idle_seconds(kernel: dict[str, t.Any]) -> int:
+    if kernel["execution_state"] != "idle":
+        return 0
+    # Up to Python 3.10 fromisoformat does not know the Z.
+    last = datetime.datetime.fromisoformat(kernel["last_activity"].replace("Z", "+00:00"))
+    return max(0, int((datetime.datetime.now(last.tzinfo) - last).total_seconds()))
 
 
-def _authorized(url: str, token: str, timeout: float) -> t.Any:
+def _authorized(url: str, token: str, timeout: float, missing: t.Any = None) -> t.Any:
+    """Return what is at ``url``; where there is nothing, ``missing`` if given."""
     try:
         answer = _http.get(url, {"Authorization": f"token {token}"}, timeout)
     except _http.NoAnswer as exc:
@@ -108,6 +111,8 @@ def _authorized(url: str, token: str, timeout: float) -> t.Any:
             f"GET {url}: the server does not accept the token. It was started with another one; "
             "restart it, or point token_file at the right file."
         )
+    if answer.status == 404 and missing is not None:
+        return missing
     document = answer.json()
     if answer.status != 200 or document is None:
         raise JupyterError(f"GET {url}: status {answer.status}")

@@ -99,6 +99,12 @@ last_activity:
   returned: always
   type: str
   sample: "2026-11-23T09:30:00.000000Z"
+terminals:
+  description: Names of the terminals that are open; empty without O(token_file).
+  returned: always
+  type: list
+  elements: str
+  sample: ["1"]
 outputs_kept:
   description:
     - Whether what cells print while no page is open is kept; V(false) without O(token_file).
@@ -131,6 +137,17 @@ kernels:
     last_activity:
       description: Last activity of the kernel, ISO 8601 in UTC.
       type: str
+    idle_seconds:
+      description: Seconds since its last activity, by the host's clock; V(0) while it is not idle.
+      type: int
+    died:
+      description:
+        - When it died and was started anew, which loses its variables, ISO 8601 in UTC. Empty when
+          it has not, or a cell was executed since, or outputs are not kept.
+      type: str
+    died_of:
+      description: What it died of, as far as that is known; empty otherwise.
+      type: str
 """
 
 import time
@@ -161,6 +178,7 @@ def look(url: str, token_file: str | None, deadline: float) -> dict[str, t.Any]:
         "last_activity": "",
         "outputs_kept": False,
         "outputs_problem": "",
+        "terminals": [],
         "kernels": [],
     }
     while True:

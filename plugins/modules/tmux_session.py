@@ -116,6 +116,19 @@ pid:
   returned: success
   type: int
   sample: 4711
+ended:
+  description:
+    - How the command had ended when it was found so, as in V(signal 9) or V(status 1). Empty when
+      it was running, or nothing was left of its session.
+  returned: success
+  type: str
+  sample: signal 9
+last_lines:
+  description: What a command that had ended had written last.
+  returned: success
+  type: list
+  elements: str
+  sample: ["MemoryError"]
 listens_on:
   description:
     - Address on which the command is to listen. Of a range, it is the port of O(port_file), or else
@@ -172,12 +185,13 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         ValueError: the address or the remembered port is malformed.
     """
     name, wanted = params["name"], params["state"]
-    pane = found_pane = tmux.pane(name)
+    pane = found_pane = look(tmux, name)
     alive = pane is not None and not pane.dead
     if params["listens_on"]:
         own_pid = pane.pid if pane and alive else 0
         address = choose_address(params["listens_on"], params["port_file"], own_pid)
         params = {**params, "listens_on": address}
+    lines = tmux.last_lines(pane, LINES).splitlines() if pane and pane.dead else []
     found = "present" if alive else "absent"
     # A pane that outlived its command still has to go when the session is to be absent.
     changed = pane is not None if wanted == "absent" else not alive
@@ -220,9 +234,20 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         "name": name,
         "state": wanted,
         "pid": pid,
+        "ended": found_pane.ending if found_pane and found_pane.dead else "",
+        "last_lines": lines,
         "ends_with_login": ends,
         **({"listens_on": params["listens_on"]} if params["listens_on"] else {}),
     }
+
+
+def look(tmux: Tmux, name: str) -> Pane | None:
+    """Return the session's pane; of a dead one tmux may have to be told to see how it ended."""
+    pane = tmux.pane(name)
+    if pane and pane.dead and not pane.ending:
+        tmux.reap()
+        pane = tmux.pane(name)
+    return pane
 
 
 def choose_address(wanted: str, port_file: str | None, own_pid: int) -> str:
@@ -291,11 +316,8 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
     name, address = params["name"], params["listens_on"]
     started = time.monotonic()
     while True:
-        pane = tmux.pane(name)
+        pane = look(tmux, name)
         if pane is None or pane.dead:
-            if pane and not pane.ending:
-                tmux.reap()
-                pane = tmux.pane(name)
             ending = f" ({pane.ending})" if pane and pane.ending else ""
             raise EndedError(
                 f"the command of session {name} ended at once{ending}.{last_words(tmux, pane)}"

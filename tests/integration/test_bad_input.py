@@ -85,6 +85,8 @@ def refusals(
         "jupyter-port": {"jupyter_port": port},
         "agent-port": {"ngrok_web_addr": f"127.0.0.1:{port}"},
         "no-range": {"jupyter_port": "8987-8888"},
+        "odd-kernel": {"jupyter_kernels": [{"name": "course"}, {"name": "../course"}]},
+        "two-wishes": {"jupyter_executable": "/bin/true", "jupyter_packages": ["pandas"]},
     }
     if small_disk is None:
         del given["small-disk"]
@@ -109,6 +111,8 @@ def refusals(
         ("nothing-there", ["/nowhere/ngrok on nothing-there is no ngrok agent"]),
         ("no-jupyter", ["/bin/true on no-jupyter is no Jupyter with JupyterLab"]),
         ("no-python", ["/bin/false on no-python cannot make an environment for Jupyter"]),
+        ("odd-kernel", ["A name in jupyter_kernels is not made of letters", "../course"]),
+        ("two-wishes", ["Nothing is installed into the Jupyter that jupyter_executable names"]),
         ("no-range", ["'127.0.0.1:8987-8888' is not an address of the form host:port"]),
     ],
 )

@@ -142,6 +142,10 @@ def test_a_killed_server_comes_back_and_its_kernels_are_said_to_be_lost(
 
     assert play.card("Repaired") == "server"
     assert "the kernels it had are lost" in play.output
+    assert "Why: it was killed by signal 9" in play.output
+    log = notebook.state / "jupyter/server.log"
+    assert log.read_text().count("Serving notebooks from local directory") >= 2
+    assert log.stat().st_mode & 0o777 == 0o600
     assert play.card("Kernels alive") == "none"
     assert (play.url, notebook.pids()["ngrok"]) == (url, before["ngrok"])
     visitor = Visitor(play.url)

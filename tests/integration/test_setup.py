@@ -103,6 +103,8 @@ def test_the_card_says_all_a_person_needs(notebook: Account, visitor: Visitor) -
     assert ".ipynb: python3, idle" in play.output
     assert play.card("Repaired") == "nothing, everything ran"
     assert "the same URL as before" in play.card("Notebook")
+    socket = notebook.variables["tmux_socket_name"]
+    assert f"tmux -L {socket} attach -t jupyter" in play.output
     assert play.card("Without tunnel").startswith(f"ssh -N -L {port}:127.0.0.1:{port} ")
 
 
@@ -145,28 +147,34 @@ def test_a_changed_setting_waits_for_a_live_kernel_and_then_is_taken_up(
     visitor = Visitor(account.setup().url)
     visitor.log_in(PASSWORD)
     kernel = visitor.kernel()
+    visitor.run(kernel, "pass")
     server = account.pids()["jupyter"]
     account.variables["jupyter_settings"] = {"LabApp": {"default_url": "/tree"}}
 
-    play = account.setup()
+    # The kernel has only just ended a cell.
+    for restart in ("never", "when_idle"):
+        play = account.setup(jupyter_restart=restart)
 
-    assert account.pids()["jupyter"] == server
-    assert visitor.kernels() == [kernel]
-    assert "its old configuration" in play.card("Restart pending")
-
+        assert account.pids()["jupyter"] == server
+        assert visitor.kernels() == [kernel]
+        assert "its old configuration" in play.card("Restart pending")
     account.setup(jupyter_restart="always")
 
     assert account.pids()["jupyter"] != server
     assert visitor.page("/")[1] == "/tree"
 
 
-def test_packages_asked_for_can_be_imported(notebook: Account, visitor: Visitor) -> None:
+def test_packages_and_kernels_asked_for_are_there(notebook: Account, visitor: Visitor) -> None:
     server = notebook.pids()["jupyter"]
+    course = {"name": "course", "packages": ["six==1.17.0", "idna<4"]}
+    asked = {"jupyter_packages": ["roman"], "jupyter_kernels": [course]}
 
-    assert notebook.setup(jupyter_packages=["roman"]).changed == 1
+    assert notebook.setup(**asked).changed == 1
 
     assert visitor.run(visitor.kernel(), "import roman; print(roman.toRoman(4))") == "IV\n"
-    assert notebook.setup(jupyter_packages=["roman"]).changed == 0
+    where = visitor.run(visitor.kernel("course"), "import six, sys; print(sys.prefix)")
+    assert where == f"{notebook.state}/jupyter/kernels/course\n"
+    assert notebook.setup(**asked).changed == 0
     assert notebook.pids()["jupyter"] == server
 
 

@@ -54,13 +54,13 @@ class Visitor:
         status, _, _ = self.page("/login?next=%2Flab", {"_xsrf": found[1], "password": password})
         return status == 200
 
-    def kernel(self) -> str:
+    def kernel(self, kind: str = "python3") -> str:
         """Start a kernel for a new notebook and return its id."""
         name = f"{uuid.uuid4().hex}.ipynb"
         session = self.api(
             "POST",
             "/api/sessions",
-            {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}},
+            {"path": name, "name": name, "type": "notebook", "kernel": {"name": kind}},
         )
         return str(session["kernel"]["id"])
 

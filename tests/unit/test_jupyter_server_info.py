@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def jupyter(site: Site) -> Site:
     )
     site.answer("/api/kernels", [KERNEL, CONSOLE])
     site.answer("/api/sessions", [SESSION])
+    site.answer("/api/terminals", [{"name": "1", "last_activity": ACTIVE}])
     return site
 
 
@@ -75,7 +77,7 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
 ) -> None:
     result = info(token_file=token_file)
 
-    kernel = {"name": "python3", "last_activity": ACTIVE}
+    kernel = {"name": "python3", "last_activity": ACTIVE, "died": "", "died_of": ""}
     assert result | {"invocation": 0} == {
         "changed": False,
         "running": True,
@@ -87,9 +89,22 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
         "last_activity": ACTIVE,
         "outputs_kept": False,
         "outputs_problem": "",
+        "terminals": ["1"],
         "kernels": [
-            {"id": "7e3a", "path": "work/Übung 1.ipynb", "execution_state": "busy", **kernel},
-            {"id": "9b1c", "path": "", "execution_state": "idle", **kernel},
+            {
+                "id": "7e3a",
+                "path": "work/Übung 1.ipynb",
+                "execution_state": "busy",
+                "idle_seconds": 0,
+                **kernel,
+            },
+            {
+                "id": "9b1c",
+                "path": "",
+                "execution_state": "idle",
+                "idle_seconds": result["kernels"][1]["idle_seconds"],
+                **kernel,
+            },
         ],
         "invocation": 0,
     }
@@ -106,6 +121,32 @@ def test_whether_outputs_are_kept_is_what_the_keeper_says(
     result = info(token_file=token_file)
 
     assert (result["outputs_kept"], result["outputs_problem"]) == (kept, "; ".join(problems))
+
+
+def test_how_long_a_kernel_has_been_idle_and_that_it_died_is_told(
+    info: Run, jupyter: Site, token_file: str
+) -> None:
+    jupyter.answers.pop("/api/kernels")
+    earlier = datetime.now(UTC) - timedelta(seconds=90)
+    idle = CONSOLE | {"last_activity": earlier.isoformat().replace("+00:00", "Z")}
+    jupyter.answer("/api/kernels", [KERNEL | {"last_activity": idle["last_activity"]}, idle])
+    death = {"died": ACTIVE, "died_of": "signal 9"}
+    jupyter.answer("/api/notebook-keeper", {"problems": [], "deaths": {"9b1c": death}})
+
+    busy, idle = info(token_file=token_file)["kernels"]
+
+    assert busy["idle_seconds"] == 0
+    assert 90 <= idle["idle_seconds"] < 100
+    assert [kernel["died_of"] for kernel in (busy, idle)] == ["", "signal 9"]
+
+
+def test_a_server_without_terminals_has_none(info: Run, site: Site, token_file: str) -> None:
+    site.answer("/api", {"version": "2.21.1"})
+    site.answer("/api/status", {"last_activity": ACTIVE, "started": STARTED})
+    site.answer("/api/kernels", [])
+    site.answer("/api/sessions", [])
+
+    assert info(token_file=token_file)["terminals"] == []
 
 
 @pytest.mark.usefixtures("jupyter")
@@ -314,6 +355,7 @@ def test_the_token_is_sent_only_where_a_login_is_needed(
         "/api/status": f"token {TOKEN}",
         "/api/kernels": f"token {TOKEN}",
         "/api/sessions": f"token {TOKEN}",
+        "/api/terminals": f"token {TOKEN}",
     }
 
 

@@ -100,6 +100,21 @@ def test_the_pid_is_the_command_s(session: Run) -> None:
     assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
 
 
+@pytest.mark.parametrize(
+    ("argv", "ending"),
+    [
+        pytest.param(["sh", "-c", "exit 3"], "status 3", id="status"),
+        pytest.param(["sh", "-c", "kill -KILL $$"], "signal 9", id="signal"),
+    ],
+)
+def test_how_a_command_had_ended_is_told(session: Run, argv: list[str], ending: str) -> None:
+    assert session(argv=argv)["ended"] == ""
+    while not session(check_mode=True)["changed"]:
+        time.sleep(0.05)
+
+    assert (session()["ended"], session()["ended"]) == (ending, "")
+
+
 def same(state: str) -> dict[str, Any]:
     return {"before": {"state": state}, "after": {"state": state}}
 

@@ -9,6 +9,8 @@ from testinfra.host import Host
 from tests.hosts.verify import Notebook, play
 from tests.hosts.world import directory
 
+BTIME = ("sed", "-n", "s/^btime //p", "/proc/stat")
+
 
 def test_both_sessions_run_and_the_notebook_answers(host: Host) -> None:
     notebook = Notebook.of(host)
@@ -21,6 +23,12 @@ def test_reconnect_said_what_it_started(host: Host) -> None:
     report = json.loads((directory() / "report.json").read_text())
     repaired = {row["host"]: row["repaired"] for row in report}
     assert repaired[name] == ["server", "agent"]
+
+
+def test_that_it_was_rebooted_is_known(host: Host) -> None:
+    notebook = Notebook.of(host)
+    started = notebook.root("date", "-d", "@" + notebook.root(*BTIME).strip(), "+%F %R %Z")
+    assert notebook.read("jupyter/earlier").splitlines()[0] == started.strip()
 
 
 def test_the_sessions_outlive_the_login_that_reconnected(host: Host) -> None:

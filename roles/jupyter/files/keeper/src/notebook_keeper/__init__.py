@@ -50,8 +50,11 @@ def numbers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)[:3]]
 
 
-def add_state(app: ServerApp, problems: list[str]) -> None:
-    """Answer ``GET /api/notebook-keeper`` with ``{"problems": [...]}``, empty where it works."""
+def add_state(app: ServerApp, problems: list[str], deaths: dict[str, dict[str, str]]) -> None:
+    """Answer ``GET /api/notebook-keeper`` with ``{"problems": [...], "deaths": {...}}``.
+
+    Without problems it works. The deaths are those of ``keeper.OutputKeeper``.
+    """
     from jupyter_server.base.handlers import APIHandler
     from jupyter_server.utils import url_path_join
     from tornado.web import authenticated
@@ -59,7 +62,7 @@ def add_state(app: ServerApp, problems: list[str]) -> None:
     class StateHandler(APIHandler):
         @authenticated
         def get(self) -> None:
-            self.finish({"problems": problems})
+            self.finish({"problems": problems, "deaths": deaths})
 
     route = url_path_join(app.web_app.settings["base_url"], "api", "notebook-keeper")
     app.web_app.add_handlers(".*$", [(route, StateHandler)])
@@ -72,8 +75,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(app: ServerApp) -> None:
     settings = app.web_app.settings
     problems = untried()
-    add_state(app, problems)
     if problems:
+        add_state(app, problems, {})
         # Documents that nobody writes into are no better than files.
         settings.setdefault("page_config_data", {})["disableRTC"] = True
         app.log.warning("Output is not kept while no page is open: %s.", "; ".join(problems))
@@ -81,5 +84,6 @@ def _load_jupyter_server_extension(app: ServerApp) -> None:
     from .keeper import KeepingConnection, OutputKeeper
 
     KeepingConnection.keeper = keeper = OutputKeeper(app)
+    add_state(app, problems, keeper.deaths)
     settings["kernel_websocket_connection_class"] = KeepingConnection
     app.log.info("Output is kept while no page is open, up to %d MB of a cell.", keeper.limit_mb)

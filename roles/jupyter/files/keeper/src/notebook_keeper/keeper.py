@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +53,7 @@ ASKS = (
     'This cell asks for input ("{prompt}"), and the page that could have answered has gone. '
     "Interrupt the kernel, then run the cell again."
 )
-DIED = "The kernel died here{how}, and a new one was started. The variables it had are lost."
+DIED = "The kernel died here{of}; a new one was started. The variables it had are lost."
 RESTARTED = "The kernel was restarted here."
 
 
@@ -104,6 +107,10 @@ class OutputKeeper(Configurable):
         self._saved: dict[str, float] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._worker: asyncio.Task[None] | None = None
+        # By kernel: when it died (``died``, ISO 8601 in UTC) and of what (``died_of``). Until a
+        # page executes a cell, and so knows of it.
+        self.deaths: dict[str, dict[str, str]] = {}
+        self._memory_kills = memory_kills()
 
     # What pages do.
 
@@ -140,6 +147,7 @@ class OutputKeeper(Configurable):
         for other, execution in list(self._executions.items()):
             if (execution.kernel_id, execution.cell_id) == (kernel_id, cell_id):
                 del self._executions[other]
+        self.deaths.pop(kernel_id, None)
         journal = Journal(self.limit_mb << 20)
         execution = Execution(kernel_id, connection.session_key, cell_id, journal)
         self._executions[msg_id] = execution
@@ -224,10 +232,13 @@ class OutputKeeper(Configurable):
         kernel = self._app.kernel_manager.get_kernel(kernel_id)
         process = getattr(kernel.provisioner, "process", None)
         code = process.poll() if process is not None else None
-        how = f" (killed by signal {-code})" if code is not None and code < 0 else ""
-        if code == -9:
-            how = " (killed by signal 9, as happens when the machine's memory is full)"
-        self._end_all(kernel_id, DIED.format(how=how))
+        of = "" if code is None else f"status {code}" if code >= 0 else f"signal {-code}"
+        before, self._memory_kills = self._memory_kills, memory_kills()
+        if code == -signal.SIGKILL and self._memory_kills > before:
+            of += ": the machine's memory was full"
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.deaths[kernel_id] = {"died": now, "died_of": of}
+        self._end_all(kernel_id, DIED.format(of=f" of {of}" if of else ""))
 
     def _end_all(self, kernel_id: str, why: str) -> None:
         """No execution of this kernel goes on."""
@@ -434,6 +445,19 @@ class KeepingConnection(ZMQChannelsWebsocketConnection):
             except Exception:
                 self.log.exception("keeper: a kernel's message was not understood")
         super().handle_outgoing_message(stream, outgoing_msg)
+
+
+def memory_kills() -> int:
+    """How many processes the machine has ended since it was started because memory was full.
+
+    ``oom_kill`` of /proc/vmstat (https://docs.kernel.org/filesystems/proc.html); 0 without it.
+    """
+    try:
+        counters = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def mark(cell: Any, count: int | None, state: str) -> None:
