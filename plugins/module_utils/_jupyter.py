@@ -93,7 +93,7 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
 
 
 def _idle_seconds(kernel: dict[str, t.Any]) -> int:
-    if kernel["execution_state"] != "idle":
+    if kernel["execution_state"] == "busy":
         return 0
     # Up to Python 3.10 fromisoformat does not know the Z.
     last = datetime.datetime.fromisoformat(kernel["last_activity"].replace("Z", "+00:00"))

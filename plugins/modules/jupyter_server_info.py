@@ -138,7 +138,7 @@ kernels:
       description: Last activity of the kernel, ISO 8601 in UTC.
       type: str
     idle_seconds:
-      description: Seconds since its last activity, by the host's clock; V(0) while it is not idle.
+      description: Seconds since its last activity, by the host's clock; V(0) while it is busy.
       type: int
     died:
       description:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,8 @@ class Tab:
         self.page.context.close()
 
 
-@pytest.fixture
-def open_tab(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
+@contextmanager
+def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
     """Open notebooks as somebody who has not been there before; all are closed in the end."""
     tabs: list[Tab] = []
 
@@ -140,9 +140,18 @@ def open_tab(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]
         expect(first).to_have_attribute("data-language", "python")
         return tab
 
-    yield open_it
-    for tab in tabs:
-        tab.close()
+    try:
+        yield open_it
+    finally:
+        for tab in tabs:
+            tab.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
+    """Open notebooks of the shared account."""
+    with opening(browser, notebook) as open_it:
+        yield open_it
 
 
 @dataclass(frozen=True)
@@ -183,35 +192,40 @@ def joined(output: dict[str, Any]) -> dict[str, Any]:
     return {**output, "text": "".join(text)} if text is not None else output
 
 
+def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:
+    """Make a notebook with these cells."""
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "execution_count": None,
+                "id": f"cell-{number}",
+                # Long outputs take little room, so that all cells are in sight.
+                "metadata": {"scrolled": True},
+                "outputs": [],
+                "source": source,
+            }
+            for number, source in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path = notebook.home / f"{name}.ipynb"
+    path.write_text(json.dumps(content))
+    return File(path)
+
+
 @pytest.fixture
 def new_file(notebook: Account) -> Iterator[Callable[..., File]]:
     """Make notebooks with these cells."""
-    files: list[Path] = []
+    files: list[File] = []
 
     def make(name: str, cells: Sequence[str]) -> File:
-        path = notebook.home / f"{name}.ipynb"
-        kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-        content = {
-            "cells": [
-                {
-                    "cell_type": "code",
-                    "execution_count": None,
-                    "id": f"cell-{number}",
-                    # Long outputs take little room, so that all cells are in sight.
-                    "metadata": {"scrolled": True},
-                    "outputs": [],
-                    "source": source,
-                }
-                for number, source in enumerate(cells)
-            ],
-            "metadata": {"kernelspec": kernel},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-        path.write_text(json.dumps(content))
-        files.append(path)
-        return File(path)
+        files.append(write_file(notebook, name, cells))
+        return files[-1]
 
     yield make
-    for path in files:
-        path.unlink(missing_ok=True)
+    for file in files:
+        file.path.unlink(missing_ok=True)

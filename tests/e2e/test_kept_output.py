@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.e2e.conftest import PAGES, File, Tab
+from tests.e2e.conftest import PAGES, File, Tab, opening, write_file
 from tests.edge.client import Edge
 from tests.integration.conftest import PASSWORD, Account, wait_until
 from tests.integration.visitor import Visitor
@@ -50,26 +55,57 @@ CELLS = [
 ]
 
 
+# Ten minutes without any page, while the other tests of this file run.
+ABSENT_CELLS, ABSENT_LINES = 3, 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def absent(notebook: Account, browser: Browser) -> Iterator[File]:
+    """A notebook whose page has left while all its cells were to run, a line a second."""
+    file = write_file(
+        notebook, "absent", [COUNT.format(lines=ABSENT_LINES, pause=1)] * ABSENT_CELLS
+    )
+    with opening(browser, notebook) as open_tab:
+        tab = open_tab("absent")
+        tab.choose("Run", "Run All Cells")
+        expect(tab.outputs()).to_contain_text("line 1")
+    yield file
+    for session in sessions(notebook):
+        end(notebook, session)
+
+
 @pytest.fixture(autouse=True)
 def no_kernels(notebook: Account) -> None:
-    """Every test begins with a server without kernels."""
-    visitor = Visitor(notebook.url())
-    visitor.log_in(PASSWORD)
-    for session in visitor.api("GET", "/api/sessions"):
-        visitor.api("DELETE", f"/api/sessions/{session['id']}")
+    """Every test begins with a server without other kernels."""
+    for session in sessions(notebook):
+        if session["path"] != "RTC:absent.ipynb":
+            end(notebook, session)
+
+
+def sessions(notebook: Account) -> list[dict[str, Any]]:
+    """What the server knows of notebooks and their kernels."""
+    found: list[dict[str, Any]] = logged_in(notebook).api("GET", "/api/sessions")
+    return found
+
+
+def end(notebook: Account, session: dict[str, Any]) -> None:
+    """End a kernel."""
+    logged_in(notebook).api("DELETE", f"/api/sessions/{session['id']}")
+
+
+def kernel_of(notebook: Account, name: str) -> str:
+    """The id of a notebook's kernel."""
+    (kernel,) = (
+        str(session["kernel"]["id"])
+        for session in sessions(notebook)
+        if session["path"].endswith(f"{name}.ipynb")
+    )
+    return kernel
 
 
 def lines(count: int) -> str:
     """What COUNT prints."""
     return "".join(f"line {number}\n" for number in range(count))
-
-
-def kernel_pid(notebook: Account) -> int:
-    """The process of the only kernel."""
-    children = f"/proc/{notebook.pids()['jupyter']}/task/{notebook.pids()['jupyter']}/children"
-    with open(children, encoding="ascii") as pids:
-        (pid,) = map(int, pids.read().split())
-    return pid
 
 
 def test_a_long_cell_goes_on_without_browser_and_agent(
@@ -85,7 +121,7 @@ def test_a_long_cell_goes_on_without_browser_and_agent(
     for tab in tabs.values():
         expect(tab.outputs()).to_contain_text("line 4")
         tab.close()
-    kernels = sorted(kernel["id"] for kernel in logged_in(notebook).api("GET", "/api/kernels"))
+    kernels = sorted(logged_in(notebook).kernels())
 
     os.kill(notebook.pids()["ngrok"], signal.SIGKILL)
     url = notebook.reconnect().url
@@ -105,9 +141,7 @@ def test_a_long_cell_goes_on_without_browser_and_agent(
         files[page].wait_for_text(lines(100))
         tab.run(1)
         expect(tab.outputs(1)).to_have_text("1729")
-    assert kernels == sorted(
-        kernel["id"] for kernel in logged_in(notebook).api("GET", "/api/kernels")
-    )
+    assert sorted(logged_in(notebook).kernels()) == kernels
 
 
 def logged_in(notebook: Account) -> Visitor:
@@ -144,11 +178,12 @@ def test_all_that_cells_print_is_as_in_a_connected_run(
         assert back.text(number) == connected.text(number), number
 
 
+@each_page
 def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
-    edge: Edge, new_file: NewFile, open_tab: OpenTab
+    page_of: str, edge: Edge, new_file: NewFile, open_tab: OpenTab
 ) -> None:
-    file = new_file("down", [COUNT.format(lines=40, pause=1)])
-    tab = open_tab("down")
+    file = new_file(f"down-{page_of}", [COUNT.format(lines=40, pause=1), "'a second cell'"])
+    tab = open_tab(file.path.stem, page_of)
     tab.run()
     expect(tab.outputs()).to_contain_text("line 4")
 
@@ -163,6 +198,11 @@ def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
     expect(tab.prompt()).to_have_text("[1]:")
     assert tab.text() == lines(40)
     file.wait_for_text(lines(40))
+    # No dialog is in the way.
+    print(tab.page.locator(".jp-Dialog").all_inner_texts())
+    expect(tab.page.locator(".jp-Dialog")).to_have_count(0)
+    tab.run(1)
+    expect(tab.outputs(1)).to_have_text("'a second cell'")
 
 
 @each_page
@@ -183,17 +223,36 @@ def test_going_and_coming_back_again_and_again(
     file.wait_for_text(lines(300))
 
 
+@each_page
+def test_one_of_two_pages_leaves(page_of: str, new_file: NewFile, open_tab: OpenTab) -> None:
+    file = new_file(f"two-{page_of}", [COUNT.format(lines=100, pause=0.2)])
+    runs, sees, leaves = (open_tab(file.path.stem, page_of) for _ in range(3))
+    runs.run()
+    for tab in (runs, sees, leaves):
+        expect(tab.outputs()).to_contain_text("line 5\n")
+    leaves.close()
+    expect(runs.outputs()).to_contain_text("line 30\n")
+    runs.close()
+
+    expect(sees.outputs()).to_contain_text("line 99\n")
+    expect(sees.prompt()).to_have_text("[1]:")
+    assert sees.text() == lines(100)
+    file.wait_for_text(lines(100))
+
+
+@each_page
 def test_a_cell_that_asks_while_nobody_is_there_says_so_and_can_be_run_again(
-    new_file: NewFile, open_tab: OpenTab
+    page_of: str, new_file: NewFile, open_tab: OpenTab
 ) -> None:
-    file = new_file("asks", ["import time\nprint('a')\ntime.sleep(8)\ninput('your name? ')"])
-    tab = open_tab("asks")
+    asks = "import time\nprint('a')\ntime.sleep(8)\ninput('your name? ')"
+    file = new_file(f"asks-{page_of}", [asks])
+    tab = open_tab(file.path.stem, page_of)
     tab.run()
     expect(tab.outputs()).to_contain_text("a")
     tab.close()
     wait_until(lambda: "asks for input" in file.text())
 
-    tab = open_tab("asks")
+    tab = open_tab(file.path.stem, page_of)
     expect(tab.outputs().last).to_contain_text('This cell asks for input ("your name?")')
     tab.choose("Kernel", "Interrupt Kernel")
     expect(tab.outputs().last).to_contain_text("KeyboardInterrupt")
@@ -205,23 +264,73 @@ def test_a_cell_that_asks_while_nobody_is_there_says_so_and_can_be_run_again(
     expect(tab.outputs().last).to_have_text("'Ada'")
 
 
-def test_a_kernel_that_dies_while_nobody_is_there_is_told_in_the_cell(
-    notebook: Account, new_file: NewFile, open_tab: OpenTab
+@each_page
+def test_a_kernel_that_dies_while_nobody_is_there_is_told_in_the_cell_and_on_the_card(
+    page_of: str, notebook: Account, new_file: NewFile, open_tab: OpenTab
 ) -> None:
-    file = new_file("dies", [COUNT.format(lines=100, pause=1), "1 + 1"])
-    tab = open_tab("dies")
+    file = new_file(f"dies-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
+    name = file.path.stem
+    tab = open_tab(name, page_of)
+    others = set(logged_in(notebook).kernels()) - {kernel_of(notebook, name)}
+    pid = logged_in(notebook).run(kernel_of(notebook, name), "import os; print(os.getpid())")
     tab.run()
     expect(tab.outputs()).to_contain_text("line 1")
     tab.close()
 
-    os.kill(kernel_pid(notebook), signal.SIGKILL)
+    os.kill(int(pid), signal.SIGKILL)
 
-    wait_until(lambda: "The kernel died here (killed by signal 9" in file.text())
-    tab = open_tab("dies")
+    wait_until(lambda: "The kernel died here of signal 9" in file.text())
+    assert others < set(logged_in(notebook).kernels())
+    card = notebook.reconnect().output
+    assert re.search(rf"{name}\.ipynb: python3, \w+\W+It died at \S+Z of signal 9", card)
+    tab = open_tab(name, page_of)
     expect(tab.outputs().last).to_contain_text("The kernel died here")
     expect(tab.prompt()).to_have_text("[ ]:")
     tab.run(1)
     expect(tab.outputs(1)).to_have_text("2")
+    assert "It died" not in notebook.reconnect().output
+
+
+@each_page
+def test_a_kernel_that_is_restarted_while_nobody_is_there(
+    page_of: str, notebook: Account, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file(f"restarted-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
+    tab = open_tab(file.path.stem, page_of)
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 1")
+    tab.close()
+    kernel = kernel_of(notebook, file.path.stem)
+
+    logged_in(notebook).api("POST", f"/api/kernels/{kernel}/restart")
+
+    time.sleep(5)
+    print(json.dumps(file.cells[0], indent=1))
+    wait_until(lambda: "The kernel was restarted here" in file.text())
+    tab = open_tab(file.path.stem, page_of)
+    expect(tab.outputs().last).to_contain_text("The kernel was restarted here")
+    tab.run(1)
+    expect(tab.outputs(1)).to_have_text("2")
+
+
+@each_page
+def test_a_kernel_is_restarted_after_the_return(
+    page_of: str, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file(f"again-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
+    tab = open_tab(file.path.stem, page_of)
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 1\n")
+    tab.close()
+    tab = open_tab(file.path.stem, page_of)
+    expect(tab.outputs()).to_contain_text("line 3\n")
+
+    tab.choose("Kernel", "Restart Kernel…")
+    tab.page.locator(".jp-Dialog").get_by_role("button", name="Confirm").click()
+    tab.run(1)
+
+    expect(tab.outputs(1)).to_have_text("2")
+    assert lines(100).startswith(file.text().partition("The kernel")[0])
 
 
 def test_what_a_person_changes_while_a_cell_runs_stays(
@@ -252,6 +361,175 @@ def test_what_a_person_changes_while_a_cell_runs_stays(
     renamed.path.unlink()
 
 
+@each_page
+def test_a_cell_is_split_while_it_runs(page_of: str, new_file: NewFile, open_tab: OpenTab) -> None:
+    file = new_file(f"split-{page_of}", [COUNT.format(lines=60, pause=0.25)])
+    keys = "Enter Control+Home ArrowDown Control+Shift+Minus"
+    leave_return_and_press(keys, file, open_tab, page_of)
+
+    wait_until(lambda: len(file.cells) == 2)
+    file.wait_for_end(1)
+    file.wait_for_text(lines(60), 1)
+    assert file.outputs(0) == []
+    assert file.cells[0]["source"] == ["import time"]
+
+
+@each_page
+def test_a_cell_is_deleted_while_it_runs(
+    page_of: str, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file(f"deleted-{page_of}", [COUNT.format(lines=60, pause=0.1), "print('other')"])
+    tab = leave_return_and_press("d d", file, open_tab, page_of)
+
+    wait_until(lambda: len(file.cells) == 1)
+    # It waits for the cell that is not there any more.
+    tab.run()
+    file.wait_for_end()
+    file.wait_for_text("other\n")
+    expect(tab.outputs()).to_have_text("other")
+
+
+def leave_return_and_press(keys: str, file: File, open_tab: OpenTab, page_of: str) -> Tab:
+    """Start the first cell, leave it, come back while it runs, and press keys on it."""
+    tab = open_tab(file.path.stem, page_of)
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 1\n")
+    tab.close()
+    tab = open_tab(file.path.stem, page_of)
+    expect(tab.outputs()).to_contain_text("line 3\n")
+    tab.prompt().click()
+    for key in keys.split():
+        tab.page.keyboard.press(key)
+    return tab
+
+
+def test_a_file_that_is_changed_on_the_disk_meanwhile(new_file: NewFile, open_tab: OpenTab) -> None:
+    file = new_file("disk", [COUNT.format(lines=30, pause=0.5)])
+    tab = open_tab("disk")
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 1\n")
+    tab.close()
+    expected = file.text() + "line"
+    wait_until(lambda: file.text().startswith(expected))
+
+    content = json.loads(file.path.read_text())
+    added = {"cell_type": "markdown", "id": "added", "metadata": {}, "source": "from elsewhere"}
+    content["cells"].append(added)
+    file.path.write_text(json.dumps(content))
+
+    file.wait_for_end()
+    file.wait_for_text(lines(30))
+    assert json.loads(file.path.read_text())["cells"][1]["source"] == ["from elsewhere"]
+
+
+def test_three_notebooks_at_once_and_text_that_was_not_saved(
+    new_file: NewFile, open_tab: OpenTab
+) -> None:
+    files = [
+        new_file(f"several-{number}", [COUNT.format(lines=50, pause=0.2), ""])
+        for number in range(3)
+    ]
+    tabs = [open_tab(file.path.stem) for file in files]
+    for tab in tabs:
+        tab.run()
+    for tab in tabs:
+        expect(tab.outputs()).to_contain_text("line 1\n")
+        tab.cells.nth(1).get_by_role("textbox").first.fill("typed = True")
+        tab.close()
+
+    for file in files:
+        file.wait_for_end()
+        file.wait_for_text(lines(50))
+        assert file.cells[1]["source"] == ["typed = True"]
+
+
+def test_what_a_console_of_the_same_kernel_prints_is_not_the_notebook_s(
+    new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file("console", ["print('first')", COUNT.format(lines=50, pause=0.2)])
+    tab = open_tab("console")
+    tab.run()
+    expect(tab.outputs()).to_contain_text("first")
+    tab.choose("File", "New Console for Notebook")
+    console = tab.page.locator(".jp-CodeConsole")
+    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
+    prompt.fill("import time; time.sleep(4); print('from the console')")
+    prompt.press("Shift+Enter")
+    tab.run(1)
+    tab.close()
+
+    file.wait_for_end(1)
+    file.wait_for_text(lines(50), 1)
+    assert file.text() == "first\n"
+
+
+def test_a_changed_setting_waits_for_a_cell_and_is_then_in_force(
+    neighbour: Account, browser: Browser
+) -> None:
+    account = neighbour
+    url = account.setup().url
+    file = write_file(account, "setting", [COUNT.format(lines=60, pause=1)])
+    with opening(browser, account) as open_tab:
+        tab = open_tab("setting", "lab", url)
+        tab.run()
+        expect(tab.outputs()).to_contain_text("line 1\n")
+    server = account.pids()["jupyter"]
+    account.variables["jupyter_settings"] = {"LabApp": {"default_url": "/tree"}}
+    account.variables["jupyter_restart"] = "when_idle"
+
+    assert "its old configuration" in account.setup().card("Restart pending")
+
+    assert account.pids()["jupyter"] == server
+    file.wait_for_end(0, 90)
+    file.wait_for_text(lines(60))
+    # A kernel counts as idle a minute after its last cell.
+    visitor = logged_in(account)
+    (kernel,) = visitor.api("GET", "/api/kernels")
+    ended = datetime.fromisoformat(kernel["last_activity"])
+    wait_until(lambda: datetime.now(UTC) - ended > timedelta(seconds=61), 90)
+    assert "Restart pending" not in account.setup().output
+    assert account.pids()["jupyter"] != server
+    assert logged_in(account).page("/")[1] == "/tree"
+    file.wait_for_text(lines(60))
+
+
+def test_fifty_megabytes_take_a_bounded_memory(
+    notebook: Account, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    line = "0123456789" * 10
+    megabytes = 50
+    count = (megabytes << 20) // (len(line) + 1)
+    code = (
+        "import time\nprint('begins', flush=True)\ntime.sleep(8)\n"
+        f"for number in range({count}):\n    print('{line}')"
+    )
+    file = new_file("large", [code])
+    tab = open_tab("large")
+    tab.run()
+    expect(tab.outputs()).to_contain_text("begins")
+    tab.close()
+    status = Path(f"/proc/{notebook.pids()['jupyter']}/status")
+    before, peak = memory(status), 0
+
+    def ended() -> bool:
+        nonlocal peak
+        peak = max(peak, memory(status))
+        return bool(file.cells[0]["execution_count"])
+
+    wait_until(ended, 240)
+    file.wait_for_text("begins\n" + f"{line}\n" * count, seconds=60)
+    wait_until(lambda: memory(status) < peak, 120)
+    print(f"server: {before} MB before, {peak} MB at most, {memory(status)} MB in the end")
+    assert peak - before < 12 * megabytes
+
+
+def memory(status: Path) -> int:
+    """The resident memory of a process, in MB."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) >> 10
+
+
 def test_nothing_is_written_for_a_page_that_stays(new_file: NewFile, open_tab: OpenTab) -> None:
     file = new_file("cleared", [COUNT.format(lines=3, pause=0.1)])
     tab = open_tab("cleared")
@@ -266,3 +544,13 @@ def test_nothing_is_written_for_a_page_that_stays(new_file: NewFile, open_tab: O
     tab = open_tab("cleared")
     assert tab.text() == ""
     assert file.outputs() == []
+
+
+def test_nothing_is_lost_in_ten_minutes_without_a_page(absent: File, open_tab: OpenTab) -> None:
+    absent.wait_for_end(ABSENT_CELLS - 1, ABSENT_CELLS * ABSENT_LINES)
+
+    tab = open_tab("absent")
+    for cell in range(ABSENT_CELLS):
+        expect(tab.prompt(cell)).to_have_text(f"[{cell + 1}]:")
+        assert tab.text(cell) == lines(ABSENT_LINES)
+        absent.wait_for_text(lines(ABSENT_LINES), cell)

@@ -6,14 +6,15 @@ import json
 import re
 import socket
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
 
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 SECONDS = 30.0
 
@@ -68,6 +69,20 @@ class Visitor:
         """Return the ids of the kernels that are alive."""
         return [kernel["id"] for kernel in self.api("GET", "/api/kernels")]
 
+    @contextmanager
+    def connection(self, kernel: str) -> Iterator[ClientConnection]:
+        """Connect to a kernel over a websocket, as a page does."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
+        with (
+            closing(socket.create_connection(("127.0.0.1", self._port), SECONDS)) as raw,
+            connect(
+                f"ws://{self._netloc}/api/kernels/{kernel}/channels",
+                sock=raw,
+                additional_headers={"Cookie": cookies, "Origin": self.url},
+            ) as channel,
+        ):
+            yield channel
+
     def run(self, kernel: str, code: str) -> str:
         """Execute a cell over the websocket and return what it prints.
 
@@ -83,16 +98,8 @@ class Visitor:
             "channel": "shell",
             "buffers": [],
         }
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
         printed = ""
-        with (
-            closing(socket.create_connection(("127.0.0.1", self._port), SECONDS)) as raw,
-            connect(
-                f"ws://{self._netloc}/api/kernels/{kernel}/channels",
-                sock=raw,
-                additional_headers={"Cookie": cookies, "Origin": self.url},
-            ) as channel,
-        ):
+        with self.connection(kernel) as channel:
             channel.send(json.dumps(request))
             while True:
                 reply = json.loads(channel.recv(SECONDS))

@@ -13,6 +13,8 @@ releases in ``TRIED``; with any other, Jupyter stays as it is without this exten
 - jupyter_server_ydoc: ``YDocExtension.ywebsocket_server``, ``.file_loaders``, ``._room_locks``;
   ``DocumentRoom._document``, ``._save_to_disc``, ``.cleaner``, ``.clients``; room ids of the form
   ``json:notebook:ID``; the page setting ``disableRTC``.
+- jupyterlab: ``window._JUPYTERLAB``, where prebuilt extensions are found; the class
+  ``jp-Dialog-button`` of buttons.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from .document import Documents, Writer, find_cell, shows
 from .journal import PRINTS, Journal
 
 if TYPE_CHECKING:
+    from jupyter_events import EventLogger
     from jupyter_server.serverapp import ServerApp
     from jupyter_server_ydoc.rooms import DocumentRoom
 
@@ -47,6 +48,7 @@ RETURN_SECONDS = 5.0
 # As jupyter-collaboration does when the last page has gone.
 DROP_SECONDS = 60.0
 LISTEN_SECONDS = 30.0
+KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 V1 = "v1.kernel.websocket.jupyter.org"
 
 ASKS = (
@@ -111,6 +113,7 @@ class OutputKeeper(Configurable):
         # page executes a cell, and so knows of it.
         self.deaths: dict[str, dict[str, str]] = {}
         self._memory_kills = memory_kills()
+        app.event_logger.add_listener(schema_id=KERNEL_ACTIONS, listener=self._acted)
 
     # What pages do.
 
@@ -196,8 +199,6 @@ class OutputKeeper(Configurable):
 
     def _heard(self, kernel_id: str, message: dict[str, Any]) -> None:
         kind, content = message["header"]["msg_type"], message["content"]
-        if kind == "status" and content["execution_state"] == "starting":
-            self._end_all(kernel_id, RESTARTED)
         execution = self._executions.get(message["parent_header"].get("msg_id"))
         if kind == "update_display_data":
             self._update(kernel_id, execution, content)
@@ -227,6 +228,11 @@ class OutputKeeper(Configurable):
                 execution.kept = execution.kept or (source is not None and source.kept)
                 execution.dirty, execution.finished = True, None
         self._work()
+
+    async def _acted(self, logger: EventLogger, schema_id: str, data: dict[str, Any]) -> None:
+        """The server has done something with a kernel."""
+        if (data["action"], data.get("status")) == ("restart", "success"):
+            self._end_all(data["kernel_id"], RESTARTED)
 
     def _died(self, kernel_id: str) -> None:
         kernel = self._app.kernel_manager.get_kernel(kernel_id)
