@@ -111,6 +111,11 @@ class Tab:
         # Its name may end with the keys for it.
         self.page.get_by_role("menuitem", name=re.compile(f"^{entry}")).first.click()
 
+    def wait_for_kernel(self, language: str = "python") -> None:
+        """Return when cells can be executed: the page learns the language from the kernel."""
+        first = self.cells.first.get_by_role("textbox").first
+        expect(first).to_have_attribute("data-language", language)
+
     def close(self) -> None:
         """Leave, as a laptop does that is closed."""
         self.page.context.close()
@@ -121,7 +126,7 @@ def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]
     """Open notebooks as somebody who has not been there before; all are closed in the end."""
     tabs: list[Tab] = []
 
-    def open_it(name: str, page_of: str = "lab", url: str = "") -> Tab:
+    def open_it(name: str, page_of: str = "lab", url: str = "", language: str = "python") -> Tab:
         context = browser.new_context(base_url=url or notebook.url(), viewport=VIEWPORT)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
@@ -135,9 +140,7 @@ def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]
         page.goto(PAGES[page_of].format(name=name))
         log_in(page, PASSWORD)
         expect(page).to_have_url(re.compile(rf"{name}\.ipynb$"))
-        # The page learns the language from the kernel; before that, nothing can be executed.
-        first = tab.cells.first.get_by_role("textbox").first
-        expect(first).to_have_attribute("data-language", "python")
+        tab.wait_for_kernel(language)
         return tab
 
     try:
