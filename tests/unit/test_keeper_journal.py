@@ -90,6 +90,18 @@ def test_an_error_and_a_result_are_those_of_the_notebook_format() -> None:
     ]
 
 
+def test_numbers_are_those_that_a_page_can_have() -> None:
+    large = {"a": [2**53 - 1, -(2**53) - 1, 2**64, 10**400], "b": True, "c": 0.5, "d": None}
+    (output,) = written(display(large))
+    made = {"a": [2**53 - 1, -float(2**53), float(2**64), None], "b": True, "c": 0.5, "d": None}
+    assert repr(output["data"]["text/plain"]) == repr(made)
+
+
+def test_text_is_one_that_can_be_written() -> None:
+    messages = [stream("\ud83dx"), display({"\udc00": ["\ud83d\ude00"[:1], "😀"]})]
+    assert written(*messages) == [text("\ufffdx"), shown({"\ufffd": ["\ufffd", "😀"]})]
+
+
 def test_a_display_is_exchanged_wherever_it_is_shown() -> None:
     outputs = written(
         display(1, "bar"), stream("-"), display(1, "bar"), display(2, "bar", "update_display_data")

@@ -6,11 +6,19 @@ The outputs are those of the notebook format 4: https://nbformat.readthedocs.io/
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 Output = dict[str, Any]
+
+# The largest whole number below which JavaScript has all of them.
+EXACT = 2**53 - 1
+
+# Halves of a character; JSON can have them without the other one.
+LONE = re.compile("[\ud800-\udfff]")
 
 # Messages that add to a cell's outputs, or change them.
 PRINTS = {
@@ -125,10 +133,10 @@ class Journal:
     def _print(self, kind: str, content: dict[str, Any]) -> None:
         self.size += sum(_sizes(content))
         if kind == "stream":
-            self._stream(content["name"]).feed(content["text"])
+            self._stream(content["name"]).feed(as_in_pages(content["text"]))
         else:
             names = ("data", "metadata", "execution_count", "ename", "evalue", "traceback")
-            kept = {name: content[name] for name in names if name in content}
+            kept = {name: as_in_pages(content[name]) for name in names if name in content}
             self.outputs.append({"output_type": kind, **kept})
             display = (content.get("transient") or {}).get("display_id")
             if display:
@@ -154,7 +162,8 @@ class Journal:
         for place in places:
             output = self.outputs[place]
             assert isinstance(output, dict)
-            output["data"], output["metadata"] = content["data"], content["metadata"]
+            for name in ("data", "metadata"):
+                output[name] = as_in_pages(content[name])
             self.changed.add(place)
         return bool(places)
 
@@ -180,6 +189,22 @@ class Journal:
     def as_outputs(self) -> list[Output]:
         """All outputs, as the notebook format has them."""
         return [item.as_output() if isinstance(item, Stream) else item for item in self.outputs]
+
+
+def as_in_pages(value: Any) -> Any:
+    """A JSON value as pages make it: large numbers lose their last digits, broken text is marked.
+
+    A shared document has no place for anything else.
+    """
+    if isinstance(value, dict):
+        return {as_in_pages(name): as_in_pages(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [as_in_pages(part) for part in value]
+    if isinstance(value, int) and abs(value) > EXACT:
+        return float(value) if abs(value) < sys.float_info.max else None
+    if isinstance(value, str) and LONE.search(value):
+        return LONE.sub("\ufffd", value)
+    return value
 
 
 def _sizes(value: object) -> Iterator[int]:

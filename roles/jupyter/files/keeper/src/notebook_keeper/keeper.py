@@ -80,6 +80,9 @@ class Execution:
     # What it wants to know; whether that was said in its outputs.
     asks: str | None = None
     asks_in_vain: bool = False
+    # Whether the kernel has answered, and what it had pages show with its answer ("len?").
+    answered: bool = False
+    pager: dict[str, Any] | None = None
     finished: float | None = None
     watched_until: float = 0.0
     search: asyncio.Future[None] | None = None
@@ -105,6 +108,8 @@ class OutputKeeper(Configurable):
         self._executions: dict[str, Execution] = {}
         self._listeners: dict[str, tuple[list[int], asyncio.Task[None]]] = {}
         self._here: Counter[str] = Counter()
+        # The executions whose outputs widgets take for themselves: kernel and message by widget.
+        self._taken: dict[str, tuple[str, str]] = {}
         # By room: when it was saved last, and the tasks that will drop it.
         self._saved: dict[str, float] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
@@ -168,6 +173,27 @@ class OutputKeeper(Configurable):
             if execution.session_key == session_key:
                 execution.asks = None
 
+    def replied(self, msg_id: str, content: dict[str, Any]) -> None:
+        """A kernel has answered a cell. Pages show the first text for a pager below the cell."""
+        execution = self._executions.get(msg_id)
+        if execution is None or execution.answered:
+            return
+        execution.answered = True
+        payload = content.get("payload") if content.get("status") == "ok" else None
+        texts = [part["data"] for part in payload or [] if part.get("source") == "page"]
+        if texts:
+            execution.pager = {"data": texts[0], "metadata": {}}
+            self._show_pager(execution)
+            self._work()
+
+    @staticmethod
+    def _show_pager(execution: Execution) -> None:
+        """Add it, after all that the cell prints."""
+        if execution.pager is not None and execution.ended is not None:
+            execution.journal.add("display_data", execution.pager)
+            execution.pager = None
+            execution.dirty, execution.finished = True, None
+
     def writes(self, msg_id: str) -> bool:
         """Whether the outputs of an execution are written by us."""
         execution = self._executions.get(msg_id)
@@ -199,6 +225,8 @@ class OutputKeeper(Configurable):
 
     def _heard(self, kernel_id: str, message: dict[str, Any]) -> None:
         kind, content = message["header"]["msg_type"], message["content"]
+        if kind in ("comm_msg", "comm_close"):
+            self._note_widget(kernel_id, content)
         execution = self._executions.get(message["parent_header"].get("msg_id"))
         if kind == "update_display_data":
             self._update(kernel_id, execution, content)
@@ -210,8 +238,11 @@ class OutputKeeper(Configurable):
             elif content["execution_state"] == "idle" and execution.ended is None:
                 execution.ended = time.monotonic()
                 execution.asks = None
+                self._show_pager(execution)
         elif kind == "execute_input":
             execution.journal.count = content["execution_count"]
+        elif kind in PRINTS and self._is_taken(execution, kind, message["parent_header"]["msg_id"]):
+            return
         elif kind in PRINTS:
             execution.journal.add(kind, content)
         else:
@@ -220,6 +251,28 @@ class OutputKeeper(Configurable):
             execution.dirty = True
             execution.finished = None
             self._work()
+
+    def _note_widget(self, kernel_id: str, content: dict[str, Any]) -> None:
+        """Learn which execution's outputs an ``ipywidgets.Output`` takes for itself.
+
+        The widget's state ``msg_id`` says it, empty when it takes none
+        (https://github.com/jupyter-widgets/ipywidgets/blob/main/packages/schema/jupyterwidgetmodels.latest.md).
+        """
+        comm_id, data = content["comm_id"], content.get("data") or {}
+        msg_id = (data.get("state") or {}).get("msg_id") if data.get("method") == "update" else None
+        if msg_id:
+            self._taken[comm_id] = (kernel_id, msg_id)
+        elif msg_id is not None or "method" not in data:
+            self._taken.pop(comm_id, None)
+
+    def _is_taken(self, execution: Execution, kind: str, msg_id: str) -> bool:
+        """Whether a page has put an output into a widget, not into the cell.
+
+        While no page is there nobody would, so the cell has the output then; but what the widget
+        would clear, is not all that the cell has.
+        """
+        taken = (execution.kernel_id, msg_id) in self._taken.values()
+        return taken and (not execution.kept or kind == "clear_output")
 
     def _update(self, kernel_id: str, source: Execution | None, content: dict[str, Any]) -> None:
         """Exchange a display in every cell that has it."""
@@ -248,6 +301,7 @@ class OutputKeeper(Configurable):
 
     def _end_all(self, kernel_id: str, why: str) -> None:
         """No execution of this kernel goes on."""
+        self._taken = {comm: taken for comm, taken in self._taken.items() if taken[0] != kernel_id}
         for execution in self._executions.values():
             if execution.kernel_id == kernel_id and execution.ended is None:
                 if execution.kept and execution.whole:
@@ -282,7 +336,10 @@ class OutputKeeper(Configurable):
             self._retire()
 
     def _see_questions(self) -> None:
-        """Say in a cell that its question cannot be answered; drop what pages will not get."""
+        """Say in a cell that its question cannot be answered; drop what pages will not get.
+
+        What the kernel answers to cells is seen here too, when no page is there to pass it on to.
+        """
         for buffered in self._app.kernel_manager._kernel_buffers.values():
             rest = []
             for channel, parts in buffered.get("buffer", []):
@@ -290,6 +347,8 @@ class OutputKeeper(Configurable):
                 execution = self._executions.get(parent)
                 if channel == "stdin" and execution is not None and kind == "input_request":
                     execution.asks = content["prompt"]
+                if channel == "shell" and kind == "execute_reply":
+                    self.replied(parent, content)
                 if not (channel == "iopub" and kind in PRINTS and self.writes(parent)):
                     rest.append((channel, parts))
             if len(rest) < len(buffered.get("buffer", [])):
@@ -441,11 +500,13 @@ class KeepingConnection(ZMQChannelsWebsocketConnection):
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
         """Pass on a message of the kernel, unless its page gets it through the document."""
         channel = getattr(stream, "channel", stream)
-        if channel in ("iopub", "stdin"):
+        if channel in ("iopub", "stdin", "shell"):
             try:
                 kind, parent, content = read_parts(outgoing_msg)
                 if kind == "input_request":
                     self.keeper.asked(parent, content["prompt"])
+                elif kind == "execute_reply":
+                    self.keeper.replied(parent, content)
                 elif kind in PRINTS and self.keeper.writes(parent):
                     return
             except Exception:
@@ -483,5 +544,5 @@ def read_parts(parts: list[Any]) -> tuple[str, str, dict[str, Any]]:
     start = next(place for place, part in enumerate(parts) if bytes(part) == b"<IDS|MSG>")
     kind = json.loads(bytes(parts[start + 2]))["msg_type"]
     parent = json.loads(bytes(parts[start + 3])).get("msg_id", "")
-    needs_content = kind == "input_request"
+    needs_content = kind in ("input_request", "execute_reply")
     return kind, parent, json.loads(bytes(parts[start + 5])) if needs_content else {}
