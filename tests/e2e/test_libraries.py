@@ -476,7 +476,7 @@ def test_a_figure_a_bar_and_a_widget_are_there_after_a_return(
     left, stayed = files = [File(notebook.home / f"{name}.ipynb") for name in names]
     for file in files:
         file.path.write_text(content([WAIT, *SHOWN]))
-        # Jupyter shows widgets of a file only in a notebook that is trusted.
+        # As everybody's own notebooks are, which Jupyter has made itself.
         in_environment(notebook, "jupyter", "trust", file.path.name)
     tab = open_tab(names[0], page_of)
     tab.choose("Run", "Run All Cells")
