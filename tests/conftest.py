@@ -6,12 +6,14 @@ import os
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.hosts.listing import RUNS, everything
 
-SHARING = {Path(__file__).parent / "e2e", Path(__file__).parent / "integration"}
+SHARING = ("tests/e2e/", "tests/integration/")
 HOSTS = Path(__file__).parent / "hosts"
 STARTED_BY = "NOTEBOOK_TESTS_STARTED_BY"
 END_SECONDS = 10.0
@@ -19,11 +21,17 @@ END_SECONDS = 10.0
 before = pytest.StashKey[frozenset[str]]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process where they share a notebook."""
-    for item in items:
-        if SHARING.intersection(item.path.parents):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+class ByNotebook(LoadScopeScheduling):
+    """Gives the tests of a file to one process where they share a notebook, others one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.startswith(SHARING) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByNotebook:
+    """Distribute the tests over the processes."""
+    return ByNotebook(config, log)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -140,28 +140,6 @@ def test_an_inventory_and_notebook_hosts_choose_the_machine(
     assert "elsewhere" not in play.output
 
 
-def test_a_changed_setting_waits_for_a_live_kernel_and_then_is_taken_up(
-    neighbour: Account,
-) -> None:
-    account = neighbour
-    visitor = Visitor(account.setup().url)
-    visitor.log_in(PASSWORD)
-    kernel = visitor.kernel()
-    server = account.pids()["jupyter"]
-    account.variables["jupyter_settings"] = {"LabApp": {"default_url": "/tree"}}
-
-    play = account.setup()
-
-    assert account.pids()["jupyter"] == server
-    assert visitor.kernels() == [kernel]
-    assert "its old configuration" in play.card("Restart pending")
-
-    account.setup(jupyter_restart="always")
-
-    assert account.pids()["jupyter"] != server
-    assert visitor.page("/")[1] == "/tree"
-
-
 def test_packages_and_kernels_asked_for_are_there(notebook: Account, visitor: Visitor) -> None:
     server = notebook.pids()["jupyter"]
     course = {"name": "course", "packages": ["six==1.17.0", "idna<4"]}

@@ -330,7 +330,9 @@ class OutputKeeper(Configurable):
             try:
                 self._see_questions()
                 await self._write()
-            except Exception:
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # What pycrdt raises when it fails inside is no Exception.
                 self._app.log.exception("keeper: outputs were not written, trying again")
                 await asyncio.sleep(RETRY_SECONDS)
             self._retire()

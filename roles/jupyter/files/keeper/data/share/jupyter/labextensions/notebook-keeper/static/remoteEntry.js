@@ -5,6 +5,9 @@
 // the page has long gone on by itself. This says the same in a notification that goes away.
 (() => {
   const SHOWN_MS = 15_000;
+  // A request may have failed just before the server was back.
+  const LATE_MS = 60_000;
+  const RETRY_MS = 200;
   let shared;
 
   const load = async name => {
@@ -25,19 +28,34 @@
       }
     };
 
+    // One that waits for another to be closed cannot be closed yet.
+    const close = dialog => {
+      if (!dialog.isDisposed) {
+        dialog.reject();
+        setTimeout(close, RETRY_MS, dialog);
+      }
+    };
+
     return {
       id: 'notebook-keeper:connection',
       description: 'Says without a dialog that the server cannot be reached.',
       autoStart: true,
       activate: app => {
         let shownAt = -Infinity;
+        let lostAt = -Infinity;
         Dialog.tracker.widgetAdded.connect(async (_, dialog) => {
           // It only tells something; a question has more than one answer.
           const buttons = dialog.node.querySelectorAll('.jp-Dialog-button');
-          if (buttons.length !== 1 || (await isReachable(app.serviceManager.serverSettings))) {
+          if (buttons.length !== 1) {
             return;
           }
-          dialog.reject();
+          if (!(await isReachable(app.serviceManager.serverSettings))) {
+            lostAt = Date.now();
+          }
+          if (Date.now() - lostAt > LATE_MS) {
+            return;
+          }
+          close(dialog);
           if (Date.now() - shownAt > SHOWN_MS) {
             shownAt = Date.now();
             Notification.warning(
