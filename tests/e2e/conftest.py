@@ -48,7 +48,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # JupyterLab and its kernel start on a machine that may be busy with other tests.
-PATIENCE = 60_000.0
+PATIENCE = 120_000.0
 # High enough that all cells are on the page, which only has those in sight.
 VIEWPORT = ViewportSize(width=1200, height=3000)
 # A workspace by itself, so that JupyterLab does not open what another test had open.
@@ -184,7 +184,7 @@ class File:
         """Return when the file has a cell that has ended."""
         wait_until(lambda: self.cells[cell]["execution_count"], seconds)
 
-    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 20) -> None:
+    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 60) -> None:
         """Return when the file has all that a cell has printed, and nothing else."""
         wait_until(lambda: self.text(cell) == text, seconds)
 

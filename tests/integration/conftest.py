@@ -27,7 +27,7 @@ PASSWORD = "a password with spaces"
 WHERE = re.compile(r"There is no working notebook on \S+, for the reason above\.")
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Return once ``condition()`` is true; fail after ``seconds``."""
     limit = time.monotonic() + seconds
     while not condition():

@@ -154,7 +154,9 @@ def fresh_clone(account: str) -> Iterator[Clone]:
 def owner() -> Iterator[str]:
     """An account made for the test, which may not become root."""
     name = f"demo-{uuid.uuid4().hex[:8]}"
-    subprocess.run([*AS_ROOT, "useradd", "--create-home", name], check=True)
+    # Test hosts have accounts too, and what these run is seen from here, with the usual numbers.
+    numbers = ["--key", "UID_MIN=30000", "--key", "UID_MAX=39999"]
+    subprocess.run([*AS_ROOT, "useradd", "--create-home", *numbers, name], check=True)
     uid = pwd.getpwnam(name).pw_uid
     try:
         yield name
