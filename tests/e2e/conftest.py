@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.integration.conftest import (
     PASSWORD,
@@ -47,6 +55,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+Cell = dict[str, Any]
+PYTHON = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
 # JupyterLab and its kernel start on a machine that may be busy with other tests.
 PATIENCE = 120_000.0
 # High enough that all cells are on the page, which only has those in sight.
@@ -77,6 +88,20 @@ def log_in(page: Page, password: str) -> None:
     page.get_by_role("button", name="Log in", exact=True).click()
 
 
+def new_page(context: BrowserContext) -> Page:
+    """An empty tab in which nothing that JupyterLab asks or says by itself is in the way."""
+    page = context.new_page()
+    # It asks at some moment, and asks again until there is an answer.
+    page.add_locator_handler(
+        page.get_by_text("Would you like to get notified about official Jupyter news?"),
+        lambda: page.get_by_role("button", name="No", exact=True).click(),
+    )
+    # Seen once, on a busy machine: a style sheet did not arrive. It is not what is tested.
+    theme = page.locator(".jp-Dialog", has_text="Error Loading Theme")
+    page.add_locator_handler(theme, lambda: theme.locator(".jp-Dialog-button").click())
+    return page
+
+
 @dataclass(frozen=True)
 class Tab:
     """A notebook in a browser of its own."""
@@ -105,6 +130,12 @@ class Tab:
         self.cells.nth(cell).get_by_role("textbox").first.click()
         self.page.keyboard.press("Control+Enter")
 
+    def run_and_leave(self, seen: str) -> None:
+        """Execute the first cell, and leave when it has printed this."""
+        self.run()
+        expect(self.outputs()).to_contain_text(seen)
+        self.close()
+
     def choose(self, menu: str, entry: str) -> None:
         """Click an entry of the menu bar."""
         self.page.get_by_role("menuitem", name=menu, exact=True).click()
@@ -129,17 +160,9 @@ def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]
     def open_it(name: str, page_of: str = "lab", url: str = "", language: str = "python") -> Tab:
         context = browser.new_context(base_url=url or notebook.url(), viewport=VIEWPORT)
         context.set_default_timeout(PATIENCE)
-        page = context.new_page()
+        page = new_page(context)
         tab = Tab(page)
         tabs.append(tab)
-        # JupyterLab asks at some moment, and asks again until there is an answer.
-        page.add_locator_handler(
-            page.get_by_text("Would you like to get notified about official Jupyter news?"),
-            lambda: page.get_by_role("button", name="No", exact=True).click(),
-        )
-        # Seen once, on a busy machine: a style sheet did not arrive. It is not what is tested.
-        theme = page.locator(".jp-Dialog", has_text="Error Loading Theme")
-        page.add_locator_handler(theme, lambda: theme.locator(".jp-Dialog-button").click())
         page.goto(PAGES[page_of].format(name=name))
         log_in(page, PASSWORD)
         expect(page).to_have_url(re.compile(rf"{name}\.ipynb$"))
@@ -198,29 +221,57 @@ def joined(output: dict[str, Any]) -> dict[str, Any]:
     return {**output, "text": "".join(text)} if text is not None else output
 
 
+def code(source: str, *outputs: Cell, count: int | None = None, **metadata: object) -> Cell:
+    """A cell with code, maybe with outputs of a former run."""
+    return {
+        "cell_type": "code",
+        "execution_count": count,
+        "metadata": metadata,
+        "outputs": list(outputs),
+        "source": source,
+    }
+
+
+def content(
+    cells: Sequence[str | Cell], *, kernel: dict[str, str] = PYTHON, **metadata: object
+) -> str:
+    """A notebook file with these cells; a string is a cell with code."""
+    made = [code(cell) if isinstance(cell, str) else cell for cell in cells]
+    return json.dumps(
+        {
+            "cells": [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(made)],
+            "metadata": {"kernelspec": kernel, **metadata},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
+
+
 def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:
     """Make a notebook with these cells."""
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    content = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "execution_count": None,
-                "id": f"cell-{number}",
-                # Long outputs take little room, so that all cells are in sight.
-                "metadata": {"scrolled": True},
-                "outputs": [],
-                "source": source,
-            }
-            for number, source in enumerate(cells)
-        ],
-        "metadata": {"kernelspec": kernel},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
     path = notebook.home / f"{name}.ipynb"
-    path.write_text(json.dumps(content))
+    # Long outputs take little room, so that all cells are in sight.
+    path.write_text(content([code(source, scrolled=True) for source in cells]))
     return File(path)
+
+
+def run_all_left_and_stayed(
+    left: File, stayed: File, last: int, open_tab: Callable[..., Tab], page_of: str
+) -> tuple[Tab, Tab]:
+    """Run all cells of two notebooks, and leave one while its first cell runs.
+
+    Return when both files have the end of the ``last`` cell: a new page of the notebook that was
+    left, and the page of the other one.
+    """
+    tab = open_tab(left.path.stem, page_of)
+    tab.choose("Run", "Run All Cells")
+    expect(tab.outputs(0)).to_contain_text("waiting 1")
+    tab.close()
+    connected = open_tab(stayed.path.stem, page_of)
+    connected.choose("Run", "Run All Cells")
+    for file in (stayed, left):
+        file.wait_for_end(last, 120)
+    return open_tab(left.path.stem, page_of), connected
 
 
 @pytest.fixture

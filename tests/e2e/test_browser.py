@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import PATIENCE, log_in
+from tests.e2e.conftest import PATIENCE, log_in, new_page
 from tests.integration.conftest import PASSWORD, Account
 
 LOGIN = re.compile(r"/login\?next=")
@@ -25,13 +25,7 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     """A tab of somebody who has not been there before, at the public URL."""
     context = browser.new_context(base_url=url)
     context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    # JupyterLab asks at some moment, and asks again until there is an answer.
-    page.add_locator_handler(
-        page.get_by_text("Would you like to get notified about official Jupyter news?"),
-        lambda: page.get_by_role("button", name="No", exact=True).click(),
-    )
-    yield page
+    yield new_page(context)
     context.close()
 
 

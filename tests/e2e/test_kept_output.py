@@ -9,16 +9,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.conftest import PAGES, File, Tab, opening, write_file
+from tests.e2e.conftest import (
+    PAGES,
+    File,
+    Tab,
+    opening,
+    run_all_left_and_stayed,
+    write_file,
+)
 from tests.edge.client import Edge
-from tests.integration.conftest import PASSWORD, Account, wait_until
+from tests.integration.conftest import Account, wait_until
 from tests.integration.visitor import Visitor
+from tests.processes import memory
 
 NewFile = Callable[..., File]
 OpenTab = Callable[..., Tab]
@@ -72,34 +78,20 @@ def absent(notebook: Account, browser: Browser) -> Iterator[File]:
         tab.choose("Run", "Run All Cells")
         expect(tab.outputs()).to_contain_text("line 1")
     yield file
-    for session in sessions(notebook):
-        end(notebook, session)
+    notebook.visitor().end_kernels()
 
 
 @pytest.fixture(autouse=True)
 def no_kernels(notebook: Account) -> None:
     """Every test begins with a server without other kernels."""
-    for session in sessions(notebook):
-        if not session["path"].endswith("absent.ipynb"):
-            end(notebook, session)
+    notebook.visitor().end_kernels(but="absent")
 
 
-def sessions(notebook: Account) -> list[dict[str, Any]]:
-    """What the server knows of notebooks and their kernels."""
-    found: list[dict[str, Any]] = logged_in(notebook).api("GET", "/api/sessions")
-    return found
-
-
-def end(notebook: Account, session: dict[str, Any]) -> None:
-    """End a kernel."""
-    logged_in(notebook).api("DELETE", f"/api/sessions/{session['id']}")
-
-
-def kernel_of(notebook: Account, name: str) -> str:
+def kernel_of(visitor: Visitor, name: str) -> str:
     """The id of a notebook's kernel."""
     (kernel,) = (
         str(session["kernel"]["id"])
-        for session in sessions(notebook)
+        for session in visitor.api("GET", "/api/sessions")
         if session["path"].endswith(f"{name}.ipynb")
     )
     return kernel
@@ -123,7 +115,7 @@ def test_a_long_cell_goes_on_without_browser_and_agent(
     for tab in tabs.values():
         expect(tab.outputs()).to_contain_text("line 4")
         tab.close()
-    kernels = sorted(logged_in(notebook).kernels())
+    kernels = sorted(notebook.visitor().kernels())
 
     os.kill(notebook.pids()["ngrok"], signal.SIGKILL)
     url = notebook.reconnect().url
@@ -143,33 +135,18 @@ def test_a_long_cell_goes_on_without_browser_and_agent(
         files[page].wait_for_text(lines(100))
         tab.run(1)
         expect(tab.outputs(1)).to_have_text("1729")
-    assert sorted(logged_in(notebook).kernels()) == kernels
-
-
-def logged_in(notebook: Account) -> Visitor:
-    """Somebody for the API."""
-    visitor = Visitor(notebook.url())
-    visitor.log_in(PASSWORD)
-    return visitor
+    assert sorted(notebook.visitor().kernels()) == kernels
 
 
 @each_page
 def test_all_that_cells_print_is_as_in_a_connected_run(
     page_of: str, new_file: NewFile, open_tab: OpenTab
 ) -> None:
-    names = [f"left-{page_of}", f"stayed-{page_of}"]
-    left, stayed = (new_file(name, CELLS) for name in names)
-    tab = open_tab(names[0], page_of)
-    tab.choose("Run", "Run All Cells")
-    expect(tab.outputs(0)).to_contain_text("waiting 1")
-    tab.close()
-
-    connected = open_tab(names[1], page_of)
-    connected.choose("Run", "Run All Cells")
+    left, stayed = (new_file(f"{name}-{page_of}", CELLS) for name in ("left", "stayed"))
     last = len(CELLS) - 1
-    for file in (stayed, left):
-        file.wait_for_end(last, 120)
-    back = open_tab(names[0], page_of)
+
+    back, connected = run_all_left_and_stayed(left, stayed, last, open_tab, page_of)
+
     for shown in (back, connected):
         expect(shown.prompt(last)).to_have_text(f"[{len(CELLS)}]:")
         expect(shown.outputs(last).last).to_contain_text("on purpose")
@@ -247,10 +224,7 @@ def test_a_cell_that_asks_while_nobody_is_there_says_so_and_can_be_run_again(
 ) -> None:
     asks = "import time\nprint('a')\ntime.sleep(8)\ninput('your name? ')"
     file = new_file(f"asks-{page_of}", [asks])
-    tab = open_tab(file.path.stem, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("a")
-    tab.close()
+    open_tab(file.path.stem, page_of).run_and_leave("a")
     wait_until(lambda: "asks for input" in file.text())
 
     tab = open_tab(file.path.stem, page_of)
@@ -272,16 +246,16 @@ def test_a_kernel_that_dies_while_nobody_is_there_is_told_in_the_cell_and_on_the
     file = new_file(f"dies-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
     name = file.path.stem
     tab = open_tab(name, page_of)
-    others = set(logged_in(notebook).kernels()) - {kernel_of(notebook, name)}
-    pid = logged_in(notebook).run(kernel_of(notebook, name), "import os; print(os.getpid())")
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1")
-    tab.close()
+    visitor = notebook.visitor()
+    kernel = kernel_of(visitor, name)
+    others = set(visitor.kernels()) - {kernel}
+    pid = visitor.run(kernel, "import os; print(os.getpid())")
+    tab.run_and_leave("line 1")
 
     os.kill(int(pid), signal.SIGKILL)
 
     wait_until(lambda: "The kernel died here of signal 9" in file.text())
-    assert others < set(logged_in(notebook).kernels())
+    assert others < set(visitor.kernels())
     card = notebook.reconnect().output
     assert re.search(rf"{name}\.ipynb: python3, \w+\W+It died at \S+Z of signal 9", card)
     tab = open_tab(name, page_of)
@@ -297,13 +271,10 @@ def test_a_kernel_that_is_restarted_while_nobody_is_there(
     page_of: str, notebook: Account, new_file: NewFile, open_tab: OpenTab
 ) -> None:
     file = new_file(f"restarted-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
-    tab = open_tab(file.path.stem, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1")
-    tab.close()
-    kernel = kernel_of(notebook, file.path.stem)
+    open_tab(file.path.stem, page_of).run_and_leave("line 1")
+    visitor = notebook.visitor()
 
-    logged_in(notebook).api("POST", f"/api/kernels/{kernel}/restart")
+    visitor.api("POST", f"/api/kernels/{kernel_of(visitor, file.path.stem)}/restart")
 
     # As it is where a page is open: a restart begins with an interrupt.
     wait_until(lambda: file.outputs()[-1].get("ename") == "KeyboardInterrupt")
@@ -319,10 +290,7 @@ def test_a_kernel_is_restarted_after_the_return(
     page_of: str, new_file: NewFile, open_tab: OpenTab
 ) -> None:
     file = new_file(f"again-{page_of}", [COUNT.format(lines=100, pause=1), "1 + 1"])
-    tab = open_tab(file.path.stem, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1\n")
-    tab.close()
+    open_tab(file.path.stem, page_of).run_and_leave("line 1\n")
     tab = open_tab(file.path.stem, page_of)
     expect(tab.outputs()).to_contain_text("line 3\n")
 
@@ -340,10 +308,7 @@ def test_what_a_person_changes_while_a_cell_runs_stays(
 ) -> None:
     name = f"edited-{page_of}"
     file = new_file(name, [COUNT.format(lines=60, pause=0.5), "print('other')", "1"])
-    tab = open_tab(name, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1")
-    tab.close()
+    open_tab(name, page_of).run_and_leave("line 1")
     tab = open_tab(name, page_of)
     # Moved down, and edited.
     tab.cells.first.get_by_role("textbox").first.click()
@@ -351,7 +316,7 @@ def test_what_a_person_changes_while_a_cell_runs_stays(
     tab.page.keyboard.type("\n# edited")
     tab.page.keyboard.press("Escape")
     tab.page.keyboard.press("Control+Shift+ArrowDown")
-    visitor = logged_in(notebook)
+    visitor = notebook.visitor()
     visitor.api("PATCH", f"/api/contents/{name}.ipynb", {"path": f"renamed-{name}.ipynb"})
     renamed = File(notebook.home / f"renamed-{name}.ipynb")
     tab.close()
@@ -394,10 +359,7 @@ def test_a_cell_is_deleted_while_it_runs(
 
 def leave_return_and_press(keys: str, file: File, open_tab: OpenTab, page_of: str) -> Tab:
     """Start the first cell, leave it, come back while it runs, and press keys on it."""
-    tab = open_tab(file.path.stem, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1\n")
-    tab.close()
+    open_tab(file.path.stem, page_of).run_and_leave("line 1\n")
     tab = open_tab(file.path.stem, page_of)
     expect(tab.outputs()).to_contain_text("line 3\n")
     tab.prompt().click()
@@ -410,13 +372,12 @@ def leave_return_and_press(keys: str, file: File, open_tab: OpenTab, page_of: st
 def test_a_file_that_is_changed_on_the_disk_meanwhile(
     page_of: str, new_file: NewFile, open_tab: OpenTab
 ) -> None:
-    file = new_file(f"disk-{page_of}", [COUNT.format(lines=30, pause=0.5)])
-    tab = open_tab(file.path.stem, page_of)
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 1\n")
-    tab.close()
+    file = new_file(f"disk-{page_of}", [COUNT.format(lines=8, pause=2)])
+    open_tab(file.path.stem, page_of).run_and_leave("line 1\n")
     expected = file.text() + "line"
     wait_until(lambda: file.text().startswith(expected))
+    # Jupyter takes a change in the instant after it has saved for its own.
+    wait_until(lambda: time.time() - file.path.stat().st_mtime > 0.5)
 
     content = json.loads(file.path.read_text())
     added = {"cell_type": "markdown", "id": "added", "metadata": {}, "source": "from elsewhere"}
@@ -424,7 +385,7 @@ def test_a_file_that_is_changed_on_the_disk_meanwhile(
     file.path.write_text(json.dumps(content))
 
     file.wait_for_end()
-    file.wait_for_text(lines(30))
+    file.wait_for_text(lines(8))
     assert json.loads(file.path.read_text())["cells"][1]["source"] == ["from elsewhere"]
 
 
@@ -477,9 +438,7 @@ def test_a_changed_setting_waits_for_a_cell_and_is_then_in_force(
     url = account.setup().url
     file = write_file(account, "setting", [COUNT.format(lines=60, pause=1)])
     with opening(browser, account) as open_tab:
-        tab = open_tab("setting", "lab", url)
-        tab.run()
-        expect(tab.outputs()).to_contain_text("line 1\n")
+        open_tab("setting", "lab", url).run_and_leave("line 1\n")
     server = account.pids()["jupyter"]
     account.variables["jupyter_settings"] = {"LabApp": {"default_url": "/tree"}}
 
@@ -490,13 +449,13 @@ def test_a_changed_setting_waits_for_a_cell_and_is_then_in_force(
     file.wait_for_end(0, 90)
     file.wait_for_text(lines(60))
     # A kernel counts as idle a minute after its last cell.
-    (kernel,) = logged_in(account).api("GET", "/api/kernels")
+    (kernel,) = account.visitor().api("GET", "/api/kernels")
     ended = datetime.fromisoformat(kernel["last_activity"])
     wait_until(lambda: datetime.now(UTC) - ended > timedelta(seconds=61), 90)
     play = account.setup(jupyter_restart="when_idle")
     assert "Restart pending" not in play.output
     assert account.pids()["jupyter"] != server
-    visitor = logged_in(account)
+    visitor = account.visitor()
     assert visitor.page("/")[1] == "/tree"
     assert file.text() == lines(60)
 
@@ -508,7 +467,7 @@ def test_a_changed_setting_waits_for_a_cell_and_is_then_in_force(
     assert "its old configuration" in play.card("Restart pending")
     assert account.pids()["jupyter"] == server
     account.setup(jupyter_restart="always")
-    assert logged_in(account).page("/")[1] == "/lab"
+    assert account.visitor().page("/")[1] == "/lab"
 
 
 def test_fifty_megabytes_take_a_bounded_memory(
@@ -522,30 +481,20 @@ def test_fifty_megabytes_take_a_bounded_memory(
         f"for number in range({count}):\n    print('{line}')"
     )
     file = new_file("large", [code])
-    tab = open_tab("large")
-    tab.run()
-    expect(tab.outputs()).to_contain_text("begins")
-    tab.close()
-    status = Path(f"/proc/{notebook.pids()['jupyter']}/status")
-    before, peak = memory(status), 0
+    open_tab("large").run_and_leave("begins")
+    server = notebook.pids()["jupyter"]
+    before, peak = memory(server), 0
 
     def ended() -> bool:
         nonlocal peak
-        peak = max(peak, memory(status))
+        peak = max(peak, memory(server))
         return bool(file.cells[0]["execution_count"])
 
     wait_until(ended, 240)
     file.wait_for_text("begins\n" + f"{line}\n" * count, seconds=60)
-    wait_until(lambda: memory(status) < peak, 120)
-    print(f"server: {before} MB before, {peak} MB at most, {memory(status)} MB in the end")
+    wait_until(lambda: memory(server) < peak, 120)
+    print(f"server: {before} MB before, {peak} MB at most, {memory(server)} MB in the end")
     assert peak - before < 12 * megabytes
-
-
-def memory(status: Path) -> int:
-    """The resident memory of a process, in MB."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", status.read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) >> 10
 
 
 @each_page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -15,11 +15,22 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.e2e.conftest import PAGES, PATIENCE, VIEWPORT, File, Tab, log_in
+from tests.e2e.conftest import (
+    PAGES,
+    PATIENCE,
+    VIEWPORT,
+    Cell,
+    File,
+    Tab,
+    code,
+    content,
+    log_in,
+    new_page,
+    run_all_left_and_stayed,
+)
 from tests.integration.conftest import PASSWORD, Account, run, wait_until
 from tests.integration.visitor import Visitor
 
-Cell = dict[str, Any]
 OpenTab = Callable[..., Tab]
 
 each_page = pytest.mark.parametrize("page_of", PAGES)
@@ -32,7 +43,6 @@ PACKAGES = [
     "pandas==3.1.1",
     "tqdm==4.70.1",
 ]
-PYTHON = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 BASH = {"display_name": "Bash", "language": "bash", "name": "bash"}
 
 # With the keeper, a file is written a second after the last change.
@@ -59,17 +69,6 @@ PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
     "rkJggg=="
 )
-
-
-def code(source: str, *outputs: Cell, count: int | None = None, **metadata: object) -> Cell:
-    """A cell with code, maybe with outputs of a former run."""
-    return {
-        "cell_type": "code",
-        "execution_count": count,
-        "metadata": metadata,
-        "outputs": list(outputs),
-        "source": source,
-    }
 
 
 def fails(source: str) -> Cell:
@@ -324,21 +323,6 @@ DIFFERENT = {
 }
 
 
-def content(
-    cells: Sequence[str | Cell], *, kernel: dict[str, str] = PYTHON, **metadata: object
-) -> str:
-    """A notebook file with these cells."""
-    made = [code(cell) if isinstance(cell, str) else cell for cell in cells]
-    return json.dumps(
-        {
-            "cells": [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(made)],
-            "metadata": {"kernelspec": kernel, **metadata},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def notebook(new_account: Callable[[], Account]) -> Account:
     """An account with libraries, and with the kernel of another language."""
@@ -383,7 +367,7 @@ class Person:
         """Make a notebook and begin to open it, which takes a while."""
         cells = [*NOTEBOOKS[name], f"print('{END}')"]
         self.path(name).write_text(content(cells, title=name))
-        page = self.context.new_page()
+        page = new_page(self.context)
         page.goto(PAGES["notebook"].format(name=name), wait_until="commit")
         self.ahead[name] = Tab(page)
 
@@ -392,12 +376,6 @@ class Person:
         if name not in self.ahead:
             self.begin(name)
         return self.ahead.pop(name)
-
-    def end_kernels(self, but: str = "") -> None:
-        """End all kernels but the one of this notebook."""
-        for session in self.visitor.api("GET", "/api/sessions"):
-            if session["name"] != f"{but}.ipynb":
-                self.visitor.api("DELETE", f"/api/sessions/{session['id']}")
 
 
 @pytest.fixture(scope="module")
@@ -412,12 +390,10 @@ def people(browser: Browser, notebook: Account, plain: Account) -> Iterator[list
         log_in(page, PASSWORD)
         expect(page).to_have_url(re.compile("/api$"))
         page.close()
-        visitor = Visitor(account.url())
-        visitor.log_in(PASSWORD)
-        made.append(Person(account, context, visitor))
+        made.append(Person(account, context, account.visitor()))
     yield made
     for person in made:
-        person.end_kernels()
+        person.visitor.end_kernels()
         person.context.close()
 
 
@@ -444,7 +420,7 @@ def test_a_connected_run_leaves_the_same_file_with_and_without_the_keeper(
     for person in people:
         # The last notebook's kernel has lived on, so that the keeper did all it does when a page
         # has gone.
-        person.end_kernels(but=name)
+        person.visitor.end_kernels(but=name)
         for other in following:
             person.begin(other)
     for tab in tabs:
@@ -478,16 +454,8 @@ def test_a_figure_a_bar_and_a_widget_are_there_after_a_return(
         file.path.write_text(content([WAIT, *SHOWN]))
         # As everybody's own notebooks are, which Jupyter has made itself.
         in_environment(notebook, "jupyter", "trust", file.path.name)
-    tab = open_tab(names[0], page_of)
-    tab.choose("Run", "Run All Cells")
-    expect(tab.outputs(0)).to_contain_text("waiting 1")
-    tab.close()
 
-    connected = open_tab(names[1], page_of)
-    connected.choose("Run", "Run All Cells")
-    for file in files:
-        file.wait_for_end(len(SHOWN), 120)
-    back = open_tab(names[0], page_of)
+    back, connected = run_all_left_and_stayed(left, stayed, len(SHOWN), open_tab, page_of)
 
     for shown in (connected, back):
         expect(shown.prompt(len(SHOWN))).to_have_text(f"[{len(SHOWN) + 1}]:")
@@ -516,10 +484,7 @@ def test_a_cell_of_another_kernel_is_kept_too(notebook: Account, open_tab: OpenT
     source = "for i in $(seq 0 29); do echo line $i; sleep 0.5; done"
     file.path.write_text(content([source], kernel=BASH))
     lines = "".join(f"line {number}\n" for number in range(30))
-    tab = open_tab("shell", language="shell")
-    tab.run()
-    expect(tab.outputs()).to_contain_text("line 3\n")
-    tab.close()
+    open_tab("shell", language="shell").run_and_leave("line 3\n")
 
     tab = open_tab("shell", language="shell")
     expect(tab.prompt()).to_have_text("[1]:")

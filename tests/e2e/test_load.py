@@ -13,8 +13,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.conftest import opening, write_file
-from tests.integration.conftest import PASSWORD, Account, wait_until
+from tests.integration.conftest import Account, wait_until
 from tests.integration.visitor import Visitor
+from tests.processes import memory
 
 KERNELS = 10
 SECONDS = 30.0
@@ -39,8 +40,7 @@ def plain(neighbour: Account) -> Account:
 
 def measure(account: Account, browser: Browser) -> Cost:
     """Open a page and connect to ten kernels, as pages do, and do nothing for a while."""
-    visitor = Visitor(account.url())
-    visitor.log_in(PASSWORD)
+    visitor = account.visitor()
     write_file(account, "idle", ["1"])
     with opening(browser, account) as open_tab, ExitStack() as connections:
         tab = open_tab("idle")
@@ -75,13 +75,6 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used of the processors: utime and stime of proc(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def memory(pid: int) -> int:
-    """The resident memory of a process, in MB."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) >> 10
 
 
 def test_ten_idle_kernels_cost_little_more_than_in_a_plain_jupyter(

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from tests.edge.client import CHECKOUT
 from tests.integration.conftest import Play, run
+from tests.processes import descendants
 
 SETUP = "anywhere.notebook.setup"
 RECONNECT = "anywhere.notebook.reconnect"
@@ -95,12 +96,7 @@ class Running:
         Ansible's workers have sessions of their own, and one whose link is cut would never end.
         """
         if self._child.poll() is None:
-            pids = [self._child.pid]
-            for pid in pids:
-                for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                    with suppress(OSError):
-                        pids += map(int, children.read_text().split())
-            for pid in pids:
+            for pid in descendants(self._child.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._child.wait()

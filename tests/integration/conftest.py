@@ -177,6 +177,12 @@ class Account:
         url = file.read_text().strip() if file.exists() else ""
         return url if url and fetch(url, "/api").status == 200 else self.reconnect().url
 
+    def visitor(self) -> Visitor:
+        """Somebody who has logged in at the notebook's present public URL."""
+        visitor = Visitor(self.url())
+        visitor.log_in(PASSWORD)
+        return visitor
+
     def tmux(self, *words: str) -> str:
         """Ask the account's tmux server; empty when there is none."""
         return subprocess.run(
@@ -275,6 +281,4 @@ def neighbour(account: Account, notebook: Account) -> Account:
 @pytest.fixture
 def visitor(notebook: Account) -> Visitor:
     """Somebody who has logged in at the shared notebook's present public URL."""
-    visitor = Visitor(notebook.url())
-    visitor.log_in(PASSWORD)
-    return visitor
+    return notebook.visitor()

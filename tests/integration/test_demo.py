@@ -21,6 +21,7 @@ from tests.demo import runs
 from tests.edge.client import CHECKOUT, fetch
 from tests.integration.conftest import Play, run, wait_until
 from tests.integration.visitor import Visitor
+from tests.processes import descendants
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -114,14 +115,8 @@ class Clone:
 
     def processes(self) -> set[int]:
         """Ids of the demonstration's tmux server and of everything below it."""
-        found: set[int] = set()
-        waiting = [int(pid) for pid in self.tmux("display-message", "-p", "#{pid}")]
-        while waiting:
-            pid = waiting.pop()
-            found.add(pid)
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                waiting += map(int, children.read_text().split())
-        return found
+        servers = self.tmux("display-message", "-p", "#{pid}")
+        return {pid for server in servers for pid in descendants(int(server))}
 
 
 @contextmanager

@@ -25,8 +25,7 @@ def work(notebook: Account, visitor: Visitor) -> Iterator[str]:
     kernel = visitor.kernel()
     visitor.run(kernel, "x = 1729")
     yield kernel
-    visitor = Visitor(notebook.url())
-    visitor.log_in(PASSWORD)
+    visitor = notebook.visitor()
     if kernel in visitor.kernels():
         visitor.api("DELETE", f"/api/kernels/{kernel}")
 

@@ -69,6 +69,13 @@ class Visitor:
         """Return the ids of the kernels that are alive."""
         return [kernel["id"] for kernel in self.api("GET", "/api/kernels")]
 
+    def end_kernels(self, but: str = "") -> None:
+        """End the kernels of all notebooks but the one of this name."""
+        for session in self.api("GET", "/api/sessions"):
+            # jupyter-collaboration puts the name of its drive before the path.
+            if session["path"].removeprefix("RTC:") != f"{but}.ipynb":
+                self.api("DELETE", f"/api/sessions/{session['id']}")
+
     @contextmanager
     def connection(self, kernel: str) -> Iterator[ClientConnection]:
         """Connect to a kernel over a websocket, as a page does."""
