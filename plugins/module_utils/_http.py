@@ -10,7 +10,7 @@ import json
 import typing as t
 from dataclasses import dataclass
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -28,6 +28,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: dict[str, str]
 
     def json(self) -> t.Any:
         """Return the decoded body, None when it is not JSON."""
@@ -37,8 +38,15 @@ class Answer:
             return None
 
 
-def get(url: str, headers: dict[str, str] | None = None, timeout: float = 10) -> Answer:
-    """Return what ``GET url`` answers within ``timeout`` seconds; redirects are not followed.
+def request(
+    url: str,
+    headers: dict[str, str] | None = None,
+    timeout: float = 10,
+    form: dict[str, str] | None = None,
+) -> Answer:
+    """Return what ``url`` answers within ``timeout`` seconds; redirects are not followed.
+
+    With a ``form`` it is sent by POST, otherwise it is a GET.
 
     Loopback is never asked through a proxy. A name below ``localhost`` is loopback (RFC 6761
     section 6.3), whatever the system's resolver says.
@@ -56,7 +64,13 @@ def get(url: str, headers: dict[str, str] | None = None, timeout: float = 10) ->
         url = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
     try:
         reply = open_url(
-            url, headers=headers, timeout=timeout, use_proxy=not loopback, follow_redirects="none"
+            url,
+            data=None if form is None else urlencode(form),
+            method="GET" if form is None else "POST",
+            headers=headers,
+            timeout=timeout,
+            use_proxy=not loopback,
+            follow_redirects="none",
         )
     except HTTPError as exc:
         reply = exc
@@ -68,4 +82,10 @@ def get(url: str, headers: dict[str, str] | None = None, timeout: float = 10) ->
         body = reply.read()
     except (OSError, http.client.HTTPException) as exc:
         raise NoAnswer(str(exc) or type(exc).__name__) from exc
-    return Answer(reply.code, {name.lower(): value for name, value in reply.headers.items()}, body)
+    cookies = [line.partition(";")[0] for line in reply.headers.get_all("Set-Cookie", [])]
+    return Answer(
+        reply.code,
+        {name.lower(): value for name, value in reply.headers.items()},
+        body,
+        dict(cookie.strip().split("=", 1) for cookie in cookies if "=" in cookie),
+    )

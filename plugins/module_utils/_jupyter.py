@@ -13,6 +13,7 @@ import datetime
 import typing as t
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http
+from ansible_collections.anywhere.notebook.plugins.module_utils._ngrok import explained
 
 # Any value makes ngrok's free plan skip its page for browsers (documentation of ERR_NGROK_6024).
 SKIP_INTERSTITIAL = {"ngrok-skip-browser-warning": "1"}
@@ -23,7 +24,15 @@ class JupyterError(Exception):
 
 
 class NotJupyter(Exception):
-    """No Jupyter server answers; the message is what was met instead."""
+    """No Jupyter server answers; the message is what was met instead.
+
+    ``answered`` is whether anything answered, ``error_code`` the code of ngrok's if it was ngrok.
+    """
+
+    def __init__(self, message: str, *, answered: bool = True, error_code: str = "") -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.error_code = error_code
 
 
 def version(url: str, timeout: float) -> str:
@@ -33,17 +42,45 @@ def version(url: str, timeout: float) -> str:
         NotJupyter: nothing answers, or something else does.
     """
     try:
-        answer = _http.get(f"{url}/api", SKIP_INTERSTITIAL, timeout)
+        answer = _http.request(f"{url}/api", SKIP_INTERSTITIAL, timeout)
     except _http.NoAnswer as exc:
-        raise NotJupyter(f"{url} does not answer: {exc}") from exc
+        raise NotJupyter(f"{url} does not answer: {exc}", answered=False) from exc
     # ngrok's edge sets this header on its own pages and on nothing that passes through it.
     code = answer.headers.get("ngrok-error-code")
     if code:
-        raise NotJupyter(f"{url} is answered by ngrok itself: {code}")
+        words = explained(code).rstrip(".")
+        raise NotJupyter(f"{url} is answered by ngrok itself with {words}", error_code=code)
     document = answer.json()
     if answer.status != 200 or not isinstance(document, dict) or "version" not in document:
         raise NotJupyter(f"{url} answers with status {answer.status}, but is no Jupyter server")
     return str(document["version"])
+
+
+def log_in(url: str, password: str, timeout: float) -> tuple[str, str]:
+    """Type a password on the login page, as a person would.
+
+    Returns:
+        ``accepted`` or ``refused``, empty where there is no such page; and, where it was accepted,
+        the server's start (ISO 8601, UTC), by which one server is told from another.
+
+    Raises:
+        JupyterError: the server stops answering.
+    """
+    try:
+        page = _http.request(f"{url}/login", SKIP_INTERSTITIAL, timeout)
+        xsrf = page.cookies.get("_xsrf", "")
+        cookies = {"Cookie": _cookies(page.cookies)}
+        form = {"_xsrf": xsrf, "password": password}
+        answer = _http.request(f"{url}/login", SKIP_INTERSTITIAL | cookies, timeout, form)
+        if answer.status != 302:
+            return ("refused" if answer.status == 401 else "", "")
+        cookies = {"Cookie": _cookies(page.cookies | answer.cookies), "X-XSRFToken": xsrf}
+        status = _http.request(f"{url}/api/status", SKIP_INTERSTITIAL | cookies, timeout).json()
+    except _http.NoAnswer as exc:
+        raise JupyterError(f"{url} does not answer any more: {exc}") from exc
+    return "accepted", str(status["started"]) if isinstance(
+        status, dict
+    ) and "started" in status else ""
 
 
 def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
@@ -92,6 +129,10 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
     }
 
 
+def _cookies(cookies: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
 def _idle_seconds(kernel: dict[str, t.Any]) -> int:
     if kernel["execution_state"] == "busy":
         return 0
@@ -103,7 +144,7 @@ def _idle_seconds(kernel: dict[str, t.Any]) -> int:
 def _authorized(url: str, token: str, timeout: float, missing: t.Any = None) -> t.Any:
     """Return what is at ``url``; where there is nothing, ``missing`` if given."""
     try:
-        answer = _http.get(url, {"Authorization": f"token {token}"}, timeout)
+        answer = _http.request(url, {"Authorization": f"token {token}"}, timeout)
     except _http.NoAnswer as exc:
         raise JupyterError(f"GET {url}: {exc}") from exc
     if answer.status in (401, 403):

@@ -104,6 +104,15 @@ def find(address: str) -> Listener | None:
     return None
 
 
+def find_unix(path: str) -> int:
+    """Return the process that listens on the Unix socket ``path``, 0 when none is seen."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as lines:
+        rows = [line.split(maxsplit=7) for line in lines]
+    # Flags 00010000 (__SO_ACCEPTCON): it waits for connections.
+    inodes = [row[6] for row in rows if row[3] == "00010000" and row[7:] == [f"{path}\n"]]
+    return _socket_owner(inodes[0]) if inodes else 0
+
+
 def _listening_sockets() -> t.Iterator[tuple[tuple[str, int], str, int]]:
     """Yield ``((address, port), inode, uid)`` of every listening TCP socket."""
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):

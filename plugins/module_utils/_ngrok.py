@@ -14,41 +14,13 @@ import re
 import typing as t
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http
+from ansible_collections.anywhere.notebook.plugins.module_utils._ngrok_errors import ERRORS
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
 TIMEOUT = 5
 
-# Code: what it means, and what to do.
-ERRORS = {
-    "ERR_NGROK_105": (
-        "the authtoken does not look like one of ngrok's",
-        "Copy it from https://dashboard.ngrok.com/get-started/your-authtoken; "
-        "an API key or a text with quotes around it is something else",
-    ),
-    "ERR_NGROK_107": (
-        "the authtoken is well-formed, but not valid (any more)",
-        "It was reset or revoked; copy the present one from "
-        "https://dashboard.ngrok.com/get-started/your-authtoken",
-    ),
-    "ERR_NGROK_108": (
-        "the account already runs as many agents as its plan allows",
-        "Stop one that is not needed; https://dashboard.ngrok.com/agents lists them",
-    ),
-    "ERR_NGROK_121": (
-        "the agent is too old for this account",
-        "Install a newer one: take ngrok_executable out of your variables, or raise ngrok_version",
-    ),
-    "ERR_NGROK_334": (
-        "an endpoint with this URL is already online",
-        "Stop the agent that holds it, or give this one another ngrok_url. After a crash the old "
-        "endpoint goes away by itself within a minute; then try again",
-    ),
-    "ERR_NGROK_4018": (
-        "no authtoken was sent",
-        "Set ngrok_authtoken, or the environment variable NGROK_AUTHTOKEN; the token is at "
-        "https://dashboard.ngrok.com/get-started/your-authtoken",
-    ),
-}
+ALREADY_ONLINE = "ERR_NGROK_334"
+OFFLINE = "ERR_NGROK_3200"
 
 
 class NoAgent(Exception):
@@ -82,8 +54,19 @@ def agent(web_addr: str) -> dict[str, t.Any]:
     }
 
 
-def trouble(log: str) -> str:
-    """Return why the agent that wrote ``log`` is not online, as a sentence; empty when it is.
+class Trouble(t.NamedTuple):
+    """Why an agent is not connected to ngrok's service.
+
+    ``code`` is ngrok's, such as ``ERR_NGROK_107``, or empty; ``action`` is as in its table.
+    """
+
+    reason: str
+    action: str
+    code: str = ""
+
+
+def trouble(log: str) -> Trouble | None:
+    """Return why the agent that wrote ``log`` is not connected, None when it is.
 
     ``log`` is the agent's output with ``log_format: json``; lines that are no JSON are what it
     prints for people, such as ``ERROR:  authentication failed: ...``.
@@ -92,35 +75,61 @@ def trouble(log: str) -> str:
     lines = re.split(r'"msg":"(?:tunnel session started|started tunnel)"', log)[-1].splitlines()
     codes = re.findall(r"ERR_NGROK_\d+", "\n".join(lines))
     if codes:
-        return refusal(codes[-1], lines)
+        number = int(codes[-1].rpartition("_")[2])
+        action = ERRORS[number].action if number in ERRORS else "stop"
+        return Trouble(refusal(codes[-1], lines), action, codes[-1])
     errors = [words for words in map(_error, lines) if words]
     if not errors:
-        return ""
+        return None
     ended = any('"msg":"command failed"' in line for line in lines)
-    if not ended and any("failed to reconnect session" in line for line in lines):
-        return (
+    if not ended and any("reconnect" in line for line in lines):
+        return Trouble(
             f"The agent cannot reach ngrok's service: {errors[-1]}. It keeps trying. Look whether "
-            "this machine may open connections to connect.ngrok-agent.com, port 443."
+            "this machine may open connections to connect.ngrok-agent.com, port 443.",
+            "retry",
         )
-    return f"The agent gave up: {errors[-1]}."
+    return Trouble(f"The agent gave up: {errors[-1]}.", "stop")
 
 
 def refusal(code: str, lines: t.Sequence[str] = ()) -> str:
     """Return code, meaning and remedy as a sentence; the agent's own words for an unknown code."""
-    if code in ERRORS:
-        meaning, remedy = ERRORS[code]
-        return f"ngrok refused with {code}: {meaning}. {remedy}."
+    number = int(code.rpartition("_")[2])
+    if number in ERRORS:
+        return f"ngrok refused with {explained(code)}"
     words = next((words for words in map(_error, reversed(lines)) if words), "no reason given")
-    number = code.rpartition("_")[2]
     return (
         f"ngrok refused with {code}: {words}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
     )
 
 
+def explained(code: str) -> str:
+    """Return a code with its meaning and its remedy, or with the page that has them."""
+    number = int(code.rpartition("_")[2])
+    if number in ERRORS:
+        return f"{code}: {ERRORS[number].meaning}. {ERRORS[number].remedy}."
+    return f"{code}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
+
+
+def lingers(log: str) -> bool:
+    """Whether the URL that the agent was refused is held by an agent that is no more.
+
+    Its endpoint stays until the service has missed its heartbeats. A URL at which somebody answers
+    is held by an agent that lives, and will not become free by waiting.
+    """
+    urls = re.findall(r"(https?://[^\s'\"\\]+)[^\n]*" + ALREADY_ONLINE, log)
+    if not urls:
+        return False
+    try:
+        answer = _http.request(f"{urls[-1]}/api", timeout=TIMEOUT)
+    except _http.NoAnswer:
+        return True
+    return answer.headers.get("ngrok-error-code", OFFLINE) != OFFLINE
+
+
 def _api(web_addr: str, path: str) -> dict[str, t.Any]:
     """Return the JSON object at ``path``, empty when the agent does not know the path."""
     try:
-        answer = _http.get(f"http://{web_addr}{path}", timeout=TIMEOUT)
+        answer = _http.request(f"http://{web_addr}{path}", timeout=TIMEOUT)
     except _http.NoAnswer as exc:
         raise NoAgent(f"no ngrok agent answers on {web_addr}: {exc}") from exc
     document = answer.json()

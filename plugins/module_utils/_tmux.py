@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import outside
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
@@ -32,6 +34,12 @@ NO_SERVER = re.compile(
 # A tmux server keeps its first client's environment for all its sessions and shows it to
 # whoever asks ("show-environment -g"), so these never reach it.
 WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
+
+
+# tmux answers within milliseconds, but not at all while its server is suspended. timeout(1) says so
+# with a status of its own.
+SECONDS = 10
+NO_ANSWER = 124
 
 
 class TmuxError(Exception):
@@ -57,10 +65,12 @@ class Tmux:
     """The tmux server of one account behind one socket.
 
     ``run`` is ``AnsibleModule.run_command``; ``binary`` is empty where tmux is not installed,
-    which reads as "no session".
+    which reads as "no session". A server that is suspended goes on, and ``resumed`` becomes true;
+    commands never are for long, because tmux lets them go on itself (seen with 3.3a).
     """
 
     def __init__(self, run: Run, binary: str, socket_name: str) -> None:
+        self.resumed = False
         self._run = run
         self._binary = binary
         self._socket_name = socket_name
@@ -138,13 +148,40 @@ class Tmux:
 
     def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
-        argv = [*prefix, self._binary, "-u", "-L", self._socket_name, *words]
+        tmux = [self._binary, "-u", "-L", self._socket_name, *words]
+        argv = [*prefix, "timeout", str(SECONDS), *tmux]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
+        if rc == NO_ANSWER and not self.resumed:
+            self.resumed = resume(self._server())
+            rc, out, err = self._run(argv, expand_user_and_vars=False)
+        if rc == NO_ANSWER:
+            raise TmuxError(
+                f"tmux (socket {self._socket_name}, process {self._server()}) does not answer. "
+                "What runs in its sessions goes on. Once tmux answers, run this again."
+            )
         if rc != 0:
             # respawn-pane says "pane ... still active" when somebody else was faster.
             duplicate = re.search(r"^duplicate session|still active", err, re.MULTILINE)
             raise (DuplicateError if duplicate else TmuxError)(f"tmux {words[0]}: {err.strip()}")
         return out
+
+    def _server(self) -> int:
+        """Return the process behind the socket, 0 when there is none."""
+        directory = os.path.realpath(os.environ.get("TMUX_TMPDIR") or "/tmp")
+        return _listener.find_unix(f"{directory}/tmux-{os.getuid()}/{self._socket_name}")
+
+
+def resume(pid: int) -> bool:
+    """Let a process that was suspended (SIGSTOP, Ctrl-Z) go on; whether it was."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            # The second field, the name in parentheses, may hold spaces and parentheses itself.
+            suspended = stat.read().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+    if suspended:
+        os.kill(pid, signal.SIGCONT)
+    return suspended
 
 
 def runs(pid: int) -> bool:

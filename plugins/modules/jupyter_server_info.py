@@ -38,6 +38,11 @@ options:
         returned.
       - It is read only when a server answers.
     type: path
+  password:
+    description:
+      - Password to try on the login page, as a person would. See RV(login).
+      - Then RV(started) needs no O(token_file), and tells one server from another.
+    type: str
   wait:
     description: Seconds to wait for the server to answer.
     type: int
@@ -79,6 +84,23 @@ url:
   returned: always
   type: str
   sample: http://127.0.0.1:8888
+answered:
+  description: Whether anything answers at the URL, be it Jupyter or not.
+  returned: always
+  type: bool
+  sample: true
+error_code:
+  description: The code of ngrok's own page, where that is what answers; empty otherwise.
+  returned: always
+  type: str
+  sample: ERR_NGROK_3200
+login:
+  description:
+    - V(accepted) or V(refused), when O(password) is given and the server has a login page; empty
+      otherwise.
+  returned: always
+  type: str
+  sample: accepted
 version:
   description: Version of jupyter_server; empty when no server answers.
   returned: always
@@ -161,17 +183,22 @@ POLL = 0.1
 REQUEST_TIMEOUT = 10
 
 
-def look(url: str, token_file: str | None, deadline: float) -> dict[str, t.Any]:
+def look(
+    url: str, token_file: str | None, password: str | None, deadline: float
+) -> dict[str, t.Any]:
     """Return the module's result, waiting for a server until ``deadline`` (time.monotonic).
 
     Raises:
-        JupyterError: the server refuses the token.
+        JupyterError: the server refuses the token, or stops answering.
         OSError: the token file cannot be read.
     """
     result = {
         "running": False,
         "msg": "",
         "url": url,
+        "answered": False,
+        "error_code": "",
+        "login": "",
         "version": "",
         "pid": 0,
         "started": "",
@@ -182,20 +209,30 @@ def look(url: str, token_file: str | None, deadline: float) -> dict[str, t.Any]:
         "kernels": [],
     }
     while True:
+        # One that answers slowly gets the time that is left.
+        timeout = max(REQUEST_TIMEOUT, deadline - time.monotonic())
         try:
-            result["version"] = _jupyter.version(url, REQUEST_TIMEOUT)
+            result["version"] = _jupyter.version(url, timeout)
             break
         except _jupyter.NotJupyter as exc:
             if time.monotonic() >= deadline:
-                return result | {"msg": f"{exc}."}
+                found = {"answered": exc.answered, "error_code": exc.error_code}
+                return result | found | {"msg": f"{exc}."}
         time.sleep(POLL)
+    result["answered"] = True
     parts = urlsplit(url)
     if parts.hostname in ("127.0.0.1", "localhost"):
         listener = _listener.find(f"127.0.0.1:{parts.port or 80}")
         result["pid"] = listener.pid if listener else 0
     if token_file:
         with open(token_file, encoding="utf-8") as token:
-            result |= _jupyter.activity(url, token.read().strip(), REQUEST_TIMEOUT)
+            result |= _jupyter.activity(url, token.read().strip(), timeout)
+    if password:
+        try:
+            result["login"], started = _jupyter.log_in(url, password, timeout)
+        except _jupyter.JupyterError as exc:
+            return result | {"msg": f"{exc}."}
+        result["started"] = started or result["started"]
     version = result["version"]
     return result | {"running": True, "msg": f"Jupyter server {version} answers at {url}."}
 
@@ -206,6 +243,7 @@ def main() -> None:
         argument_spec={
             "url": {"type": "str", "default": "http://127.0.0.1:8888"},
             "token_file": {"type": "path", "no_log": False},
+            "password": {"type": "str", "no_log": True},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
@@ -213,7 +251,8 @@ def main() -> None:
     wait = 0 if module.check_mode else module.params["wait"]
     url = module.params["url"].rstrip("/")
     try:
-        result = look(url, module.params["token_file"], time.monotonic() + wait)
+        deadline = time.monotonic() + wait
+        result = look(url, module.params["token_file"], module.params["password"], deadline)
     except (_jupyter.JupyterError, OSError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, **result)

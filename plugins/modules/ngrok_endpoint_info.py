@@ -11,8 +11,12 @@ module: ngrok_endpoint_info
 short_description: Report on the ngrok agent of this machine and its endpoints
 description:
   - Reads the agent's local API and returns one shape of result for every agent from 2.3 on.
+  - Tells an agent that runs from one that is connected to ngrok's service, by its API where that
+    has a status, by its log where it has none.
   - Changes nothing, and does not fail because no agent runs, unless it was asked to wait for an
     endpoint.
+extends_documentation_fragment:
+  - anywhere.notebook.ngrok_errors
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
 attributes:
@@ -36,8 +40,10 @@ options:
   wait:
     description:
       - Seconds to wait for the endpoint O(name).
-      - The module returns as soon as the agent lists it. It fails when the time is over, or at once
-        when the agent has given up.
+      - The module returns as soon as the agent is connected and lists it. It fails when the time is
+        over, or at once when the agent has given up.
+      - An agent that gave up because the endpoint of one that crashed is still there is failed for
+        only when that endpoint is gone, and a new start has a chance.
     type: int
     default: 0
   log_file:
@@ -80,6 +86,31 @@ status:
   returned: success
   type: str
   sample: online
+connected:
+  description:
+    - Whether the agent is connected to ngrok's service. Before 3.9 only O(log_file) tells; without
+      it the agent is taken for connected.
+  returned: always
+  type: bool
+  sample: true
+online:
+  description: Whether the agent is connected and lists the endpoint O(name), if one was named.
+  returned: always
+  type: bool
+  sample: true
+error_code:
+  description: The code with which ngrok refused, as O(log_file) has it; empty otherwise.
+  returned: always
+  type: str
+  sample: ERR_NGROK_334
+action:
+  description:
+    - What helps an agent that is not connected. With V(retry) it comes back by itself, or can be
+      started anew; V(repair) takes a change on this machine; with V(stop) only a person can help.
+      Empty where nothing is wrong, or nothing is known.
+  returned: always
+  type: str
+  sample: retry
 endpoints:
   description:
     - The endpoints the agent lists, in no order.
@@ -114,42 +145,60 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
 
 POLL = 0.1
+# The service gives up an agent that crashed within a minute.
+LINGER = 75
 
 
-def look(web_addr: str) -> dict[str, t.Any]:
+def look(web_addr: str, name: str | None, log: str) -> dict[str, t.Any]:
     """Return the module's result for what answers now."""
+    trouble = _ngrok.trouble(log)
+    result = {
+        "running": False,
+        "version": "",
+        "status": "",
+        "connected": False,
+        "online": False,
+        "error_code": trouble.code if trouble else "",
+        "action": trouble.action if trouble else "",
+        "endpoints": [],
+    }
     try:
         agent = _ngrok.agent(web_addr)
     except _ngrok.NoAgent as exc:
-        return {"running": False, "msg": f"{exc}.", "version": "", "status": "", "endpoints": []}
+        return result | {"msg": trouble.reason if trouble else f"{exc}."}
     count = len(agent["endpoints"])
     noun = "endpoint" if count == 1 else "endpoints"
-    return {
+    connected = agent["status"] == "online" if agent["status"] else not trouble
+    listed = not name or any(endpoint["name"] == name for endpoint in agent["endpoints"])
+    said = f"The agent answers on {web_addr} with {count} {noun}."
+    return result | {
         "running": True,
-        "msg": f"The agent answers on {web_addr} with {count} {noun}.",
+        "msg": trouble.reason if trouble and not connected else said,
+        "connected": connected,
+        "online": connected and listed,
         **agent,
     }
 
 
 def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> dict[str, t.Any]:
-    """Return the module's result once the agent lists the endpoint ``name``.
+    """Return the module's result once the endpoint ``name`` is online, or is not in time.
 
-    Raises:
-        TimeoutError: it is not listed in time, or never will be; with the reason.
+    Does not wait for an agent that has given up.
     """
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while True:
-        result = look(web_addr)
-        if any(endpoint["name"] == name for endpoint in result["endpoints"]):
+        log = read(log_file)
+        result = look(web_addr, name, log)
+        if result["online"]:
             return result
-        reason = _ngrok.trouble(read(log_file))
         # Without its API the agent is only about to start, unless its log has come to an end.
-        if reason and not result["running"]:
-            raise TimeoutError(reason)
-        if time.monotonic() >= deadline:
-            raise TimeoutError(
-                f"The endpoint {name} is not online after {seconds} s. {reason or result['msg']}"
-            )
+        ended = result["action"] and not result["running"]
+        lingers = result["error_code"] == _ngrok.ALREADY_ONLINE and ended and _ngrok.lingers(log)
+        if ended and not lingers:
+            return result
+        if time.monotonic() - started >= (max(seconds, LINGER) if lingers else seconds):
+            late = f"The endpoint {name} is not online after {seconds} s. "
+            return result | {"msg": result["msg"] if ended else late + result["msg"]}
         time.sleep(POLL)
 
 
@@ -183,9 +232,11 @@ def main() -> None:
         if seconds and not module.check_mode:
             result = wait_for(name, web_addr, module.params["log_file"], seconds)
         else:
-            result = look(web_addr)
-    except (TimeoutError, OSError) as exc:
+            result = look(web_addr, name, read(module.params["log_file"]))
+    except OSError as exc:
         module.fail_json(msg=str(exc))
+    if seconds and not (result["online"] or module.check_mode):
+        module.fail_json(**result)
     module.exit_json(changed=False, **result)
 
 

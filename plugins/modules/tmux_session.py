@@ -13,7 +13,10 @@ description:
   - Starts a command in a detached session of the account's tmux server, or ends the session.
   - A session whose command has ended counts as absent. V(present) starts the command again in the
     same pane, so other windows that somebody opened in that session stay.
-  - A running session is never replaced, also not when O(argv) has changed.
+  - A running session is never replaced, also not when O(argv) has changed, unless O(replaces) asks
+    for it.
+  - A tmux server that was suspended (SIGSTOP) goes on, also in check mode, which cannot ask it
+    otherwise.
   - Where the account has a systemd user manager that outlives logins (lingering), the tmux server
     is started in a scope of that manager, and so does not end with the login Ansible came through.
 version_added: 0.1.0
@@ -70,6 +73,12 @@ options:
         Its directory must exist.
       - When it exists, its port is the one that is taken of a range, whatever the range.
     type: path
+  replaces:
+    description:
+      - Process id of a command of this session that is to be ended, and started anew. Nothing is
+        ended when the session's command is another one by now, so two runs at the same time do it
+        once.
+    type: int
   timeout:
     description:
       - Seconds to wait for O(listens_on), or with O(state=absent) for the command's end.
@@ -116,6 +125,12 @@ pid:
   returned: success
   type: int
   sample: 4711
+resumed:
+  description:
+    - Whether the tmux server was suspended and goes on. Nothing was started anew then.
+  returned: success
+  type: bool
+  sample: false
 ended:
   description:
     - How the command had ended when it was found so, as in V(signal 9) or V(status 1). Empty when
@@ -147,6 +162,7 @@ ends_with_login:
 
 import contextlib
 import os
+import signal
 import time
 import typing as t
 
@@ -167,6 +183,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
 SETTLED = 0.5
+GRACE = 5
 POLL = 0.1
 LINES = 15
 
@@ -198,6 +215,11 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
 
     if wanted == "present":
         refuse_foreign_listener(params["listens_on"], pane.pid if pane and alive else 0)
+        if pane and alive and pane.pid == params["replaces"]:
+            changed = True
+            if not check_mode:
+                end(pane.pid)
+                pane = settled(tmux, name)
     if changed and not check_mode:
         if pane and wanted == "absent":
             tmux.kill(name)
@@ -229,7 +251,8 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
     # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
     ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
     return {
-        "changed": changed,
+        "changed": changed or tmux.resumed,
+        "resumed": tmux.resumed and not changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
         "state": wanted,
@@ -247,6 +270,25 @@ def look(tmux: Tmux, name: str) -> Pane | None:
     if pane and pane.dead and not pane.ending:
         tmux.reap()
         pane = tmux.pane(name)
+    return pane
+
+
+def end(pid: int) -> None:
+    """End a process: by asking it, and where that does not help by force."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if runs(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        limit = time.monotonic() + GRACE
+        while runs(pid) and time.monotonic() < limit:
+            time.sleep(POLL)
+
+
+def settled(tmux: Tmux, name: str) -> Pane | None:
+    """Return the session's pane once tmux has seen that its command ended."""
+    limit = time.monotonic() + GRACE
+    while (pane := look(tmux, name)) and not pane.dead and time.monotonic() < limit:
+        time.sleep(POLL)
     return pane
 
 
@@ -371,6 +413,7 @@ def main() -> None:
             "socket_name": {"type": "str", "default": "default"},
             "listens_on": {"type": "str"},
             "port_file": {"type": "path"},
+            "replaces": {"type": "int"},
             "timeout": {"type": "int", "default": 60},
             "log_file": {"type": "path"},
         },

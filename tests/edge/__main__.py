@@ -118,6 +118,8 @@ def _control(edge: Edge) -> web.Application:
             edge.service.faults = _changed(edge.service.faults, await request.json())
         except ValueError as exc:
             return web.Response(status=400, text=f"{exc}\n")
+        if not edge.service.faults.linger:
+            edge.service.bury()
         if edge.service.faults.unreachable:
             edge.refuse_agents()
         else:
@@ -126,6 +128,9 @@ def _control(edge: Edge) -> web.Application:
 
     async def drop_sessions(_request: web.Request) -> web.Response:
         return web.json_response({"dropped": edge.service.drop_sessions()})
+
+    async def drop_endpoints(_request: web.Request) -> web.Response:
+        return web.json_response({"dropped": edge.service.drop_endpoints()})
 
     async def drop_visitors(_request: web.Request) -> web.Response:
         return web.json_response({"dropped": edge.visitors.drop()})
@@ -136,6 +141,7 @@ def _control(edge: Edge) -> web.Application:
             web.get("/state", state),
             web.patch("/faults", change_faults),
             web.post("/drop/sessions", drop_sessions),
+            web.post("/drop/endpoints", drop_endpoints),
             web.post("/drop/visitors", drop_visitors),
         ]
     )

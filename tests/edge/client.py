@@ -102,6 +102,10 @@ class Edge:
         """End every agent's session; how many there were."""
         return int(self._control("POST", "/drop/sessions")["dropped"])
 
+    def drop_endpoints(self) -> int:
+        """Forget every endpoint, which no agent is told of; how many there were."""
+        return int(self._control("POST", "/drop/endpoints")["dropped"])
+
     def drop_visitors(self) -> int:
         """Cut every visitor's connection; how many there were."""
         return int(self._control("POST", "/drop/visitors")["dropped"])

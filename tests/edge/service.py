@@ -55,6 +55,8 @@ class Faults:
     bind_error: str | None = None
     heartbeats: bool = True
     interstitial: bool = False
+    # Endpoints stay after their agent's session has ended, as they do until heartbeats are missed.
+    linger: bool = False
     unreachable: bool = False
     keep_host: bool = True
 
@@ -112,6 +114,17 @@ class Service:
             self._forget(agent)
         return len(agents)
 
+    def drop_endpoints(self) -> int:
+        """Forget every endpoint and tell no agent; how many there were."""
+        count = len(self.endpoints)
+        self.endpoints.clear()
+        return count
+
+    def bury(self) -> None:
+        """Forget the endpoints whose agents are gone."""
+        for endpoint in [e for e in self.endpoints.values() if e.agent not in self.agents]:
+            del self.endpoints[endpoint.id]
+
     def endpoint_at(self, host: str) -> Endpoint | None:
         """The endpoint that a visitor's Host header means."""
         label, _, domain = host.lower().partition(".")
@@ -141,8 +154,8 @@ class Service:
         if agent in self.agents:
             self.agents.remove(agent)
             log.info("session %s ended", agent.id)
-        for endpoint in [e for e in self.endpoints.values() if e.agent is agent]:
-            del self.endpoints[endpoint.id]
+        if not self.faults.linger:
+            self.bury()
 
     async def _accept(self, agent: Agent, kind: int, stream: muxado.Stream) -> None:
         if kind == HEARTBEAT:

@@ -217,7 +217,13 @@ def edge(service: Edge) -> Iterator[Edge]:
     """The service, for a test that makes it fail; afterwards it works again."""
     yield service
     service.fault(
-        auth_error=None, bind_error=None, interstitial=False, unreachable=False, keep_host=True
+        auth_error=None,
+        bind_error=None,
+        heartbeats=True,
+        interstitial=False,
+        linger=False,
+        unreachable=False,
+        keep_host=True,
     )
 
 

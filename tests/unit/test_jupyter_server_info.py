@@ -83,6 +83,9 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
         "running": True,
         "msg": f"Jupyter server 2.21.1 answers at {jupyter.url}.",
         "url": jupyter.url,
+        "answered": True,
+        "error_code": "",
+        "login": "",
         "version": "2.21.1",
         "pid": os.getpid(),
         "started": STARTED,
@@ -206,7 +209,8 @@ def test_a_page_of_ngrok_s_own_is_told_by_its_code(
     result = info()
 
     assert result["running"] is False
-    assert result["msg"] == f"{site.url} is answered by ngrok itself: {code}."
+    assert result["msg"].startswith(f"{site.url} is answered by ngrok itself with {code}: ")
+    assert (result["answered"], result["error_code"]) == (True, code)
 
 
 @pytest.mark.parametrize(

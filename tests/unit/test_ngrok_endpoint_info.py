@@ -59,6 +59,12 @@ STARTED = [
     '{"id":"ab87c44e3dde","lvl":"info","msg":"client session established","obj":"csess"}',
 ]
 
+# Agent 2.3.41, whose connection has ended.
+LOST = (
+    '{"err":"read EOF from remote peer","id":"8644aff44c7c","lvl":"eror",'
+    '"msg":"session closed, starting reconnect loop","obj":"csess"}'
+)
+
 
 def status(version: str, word: str = "online") -> dict[str, Any]:
     """What /api/status says."""
@@ -171,6 +177,10 @@ def test_every_agent_is_reported_in_one_shape(
         "msg": f"The agent answers on {site.address} with 1 endpoint.",
         "version": version,
         "status": word,
+        "connected": True,
+        "online": True,
+        "error_code": "",
+        "action": "",
         "endpoints": [SHAPE],
         "invocation": 0,
     }
@@ -319,15 +329,8 @@ def test_check_mode_does_not_wait(info: Run, site: Site) -> None:
             "ERR_NGROK_121",
             ["Your ngrok agent is too old: version 2.3.41."],
             "too old for this account",
-            "Install a newer one",
+            "It takes 3.20 or newer",
             id="121",
-        ),
-        pytest.param(
-            "ERR_NGROK_334",
-            ["The endpoint 'https://example.ngrok.app' is already online."],
-            "already online",
-            "Stop the agent that holds it",
-            id="334",
         ),
         pytest.param(
             "ERR_NGROK_4018",
@@ -349,13 +352,63 @@ def test_an_agent_that_gave_up_is_told_with_code_meaning_and_remedy(
     assert TOKEN not in message
 
 
-def test_an_endpoint_that_is_refused_after_the_session_started_is_told(
-    given_up: Callable[..., str],
+@pytest.mark.parametrize(
+    "visits",
+    [
+        pytest.param([{"ngrok-error-code": "ERR_NGROK_3200"}], id="gone"),
+        pytest.param([{}], id="somebody-else-s"),
+        pytest.param(
+            [{"ngrok-error-code": "ERR_NGROK_8012"}] * 2 + [{"ngrok-error-code": "ERR_NGROK_3200"}],
+            id="of-an-agent-that-crashed",
+        ),
+    ],
+)
+def test_a_url_that_is_taken_is_told_once_waiting_does_not_help(
+    given_up: Callable[..., str], site: Site, visits: list[dict[str, str]]
 ) -> None:
-    words = "The endpoint 'https://example.ngrok.app' is already online."
+    for headers in visits:
+        site.answer("/api", {"version": "2.21.1"}, headers=headers)
+    words = f"The endpoint '{site.url}' is already online."
     lines = [line for line in refused("ERR_NGROK_334", words) if "reconnect" not in line]
 
-    assert "ERR_NGROK_334" in given_up([*STARTED, *lines[1:]])
+    message = given_up([*STARTED, *lines[1:]])
+
+    assert message.startswith("ngrok refused with ERR_NGROK_334: ")
+    assert "Stop the agent that holds it" in message
+    assert len(site.asked("/api")) == len(visits)
+
+
+@pytest.mark.parametrize(
+    ("lines", "connected", "action"),
+    [
+        pytest.param([], True, "", id="connected"),
+        pytest.param([LOST], False, "retry", id="lost"),
+        pytest.param([LOST, *STARTED[1:]], True, "", id="back"),
+    ],
+)
+def test_an_agent_of_2_3_is_connected_when_its_log_says_so(
+    info: Run, site: Site, tmp_path: Path, lines: list[str], connected: bool, action: str
+) -> None:
+    site.answer("/api/tunnels", tunnels(TUNNEL))
+
+    result = info(name="jupyter", log_file=write_log(tmp_path, [*STARTED, *lines]))
+
+    found = {key: result[key] for key in ("running", "connected", "online", "action")}
+    assert found == {
+        "running": True,
+        "connected": connected,
+        "online": connected,
+        "action": action,
+    }
+
+
+def test_an_agent_that_has_a_status_is_believed(info: Run, site: Site) -> None:
+    site.answer("/api/tunnels", tunnels(TUNNEL_3))
+    site.answer("/api/status", status("3.39.9", "reconnecting"))
+
+    result = info(name="jupyter")
+
+    assert (result["running"], result["connected"], result["online"]) == (True, False, False)
 
 
 def test_an_unknown_code_comes_with_the_agent_s_own_words_and_without_the_token(

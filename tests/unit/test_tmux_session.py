@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.anywhere.notebook.plugins.module_utils import _tmux
 from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
+from ansible_collections.anywhere.notebook.plugins.modules import tmux_session
 
 if TYPE_CHECKING:
     from tests.unit.conftest import TmuxServer
@@ -113,6 +115,47 @@ def test_how_a_command_had_ended_is_told(session: Run, argv: list[str], ending: 
         time.sleep(0.05)
 
     assert (session()["ended"], session()["ended"]) == (ending, "")
+
+
+def test_a_tmux_server_that_was_suspended_goes_on(
+    session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tmux, "SECONDS", 0.5)
+    pid = session()["pid"]
+    (server,) = tmux.ask("display-message", "-p", "#{pid}")
+    os.kill(int(server), signal.SIGSTOP)
+
+    result = session()
+
+    assert (result["changed"], result["resumed"], result["pid"]) == (True, True, pid)
+
+
+def test_a_command_is_replaced_once(session: Run) -> None:
+    old = session()["pid"]
+
+    new = session(replaces=old)
+
+    assert (new["changed"], new["resumed"]) == (True, False)
+    assert new["pid"] != old
+    assert not Path(f"/proc/{old}").exists()
+    again = session(replaces=old)
+    assert (again["changed"], again["pid"]) == (False, new["pid"])
+
+
+def test_a_command_that_does_not_want_to_end_is_replaced_too(
+    session: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tmux_session, "GRACE", 0.5)
+    old = session(argv=["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])["pid"]
+
+    assert session(replaces=old)["pid"] != old
+
+
+def test_check_mode_replaces_nothing(session: Run) -> None:
+    old = session()["pid"]
+
+    assert session(replaces=old, check_mode=True)["changed"]
+    assert not session()["changed"]
 
 
 def same(state: str) -> dict[str, Any]:
