@@ -81,11 +81,13 @@ def play(playbook: str) -> int:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process runs; one that has only not been reaped yet has no command line."""
+    """Whether a process has not ended. One that was not reaped yet has, and closed its files."""
     try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+        # The second field of proc_pid_stat(5), in parentheses, may hold anything.
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return state not in ("X", "Z")
 
 
 def end_sessions(socket_name: str) -> int:

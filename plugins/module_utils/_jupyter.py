@@ -10,13 +10,18 @@ The routes are those of jupyter_server's ``services/api/api.yaml``: ``/api`` nee
 from __future__ import annotations
 
 import datetime
+import time
 import typing as t
+from urllib.parse import urlsplit
 
-from ansible_collections.anywhere.notebook.plugins.module_utils import _http
+from ansible_collections.anywhere.notebook.plugins.module_utils import _http, _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._ngrok import explained
 
 # Any value makes ngrok's free plan skip its page for browsers (documentation of ERR_NGROK_6024).
 SKIP_INTERSTITIAL = {"ngrok-skip-browser-warning": "1"}
+
+POLL = 0.1
+REQUEST_TIMEOUT = 10
 
 
 class JupyterError(Exception):
@@ -33,6 +38,62 @@ class NotJupyter(Exception):
         super().__init__(message)
         self.answered = answered
         self.error_code = error_code
+
+
+def look(
+    url: str, token_file: str | None, password: str | None, deadline: float
+) -> dict[str, t.Any]:
+    """Return what the module jupyter_server_info returns, once a server answers.
+
+    Waits for it until ``deadline`` (time.monotonic).
+
+    Raises:
+        JupyterError: the server refuses the token, or stops answering.
+        OSError: the token file cannot be read.
+    """
+    result = {
+        "running": False,
+        "msg": "",
+        "url": url,
+        "answered": False,
+        "error_code": "",
+        "login": "",
+        "version": "",
+        "pid": 0,
+        "started": "",
+        "last_activity": "",
+        "outputs_kept": False,
+        "outputs_problem": "",
+        "terminals": [],
+        "kernels": [],
+    }
+    while True:
+        # One that answers slowly gets the time that is left.
+        timeout = max(REQUEST_TIMEOUT, deadline - time.monotonic())
+        try:
+            result["version"] = version(url, timeout)
+            break
+        except NotJupyter as exc:
+            if time.monotonic() >= deadline:
+                found = {"answered": exc.answered, "error_code": exc.error_code}
+                return result | found | {"msg": f"{exc}."}
+        time.sleep(POLL)
+    result["answered"] = True
+    parts = urlsplit(url)
+    if parts.hostname in ("127.0.0.1", "localhost"):
+        listener = _listener.find(f"127.0.0.1:{parts.port or 80}")
+        result["pid"] = listener.pid if listener else 0
+    if token_file:
+        with open(token_file, encoding="utf-8") as token:
+            result |= activity(url, token.read().strip(), timeout)
+    if password:
+        try:
+            result["login"], started = log_in(url, password, timeout)
+        except JupyterError as exc:
+            return result | {"msg": f"{exc}."}
+        result["started"] = started or result["started"]
+    said = f"Jupyter server {result['version']} answers at {url}."
+    return result | {"running": True, "msg": said}
 
 
 def version(url: str, timeout: float) -> str:
@@ -108,6 +169,7 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
         for session in sessions
         if session["kernel"]
     }
+    processes = _machine.kernels({kernel["id"] for kernel in kernels})
     return {
         "started": status["started"],
         "last_activity": status["last_activity"],
@@ -122,6 +184,7 @@ def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
                 "execution_state": kernel["execution_state"],
                 "last_activity": kernel["last_activity"],
                 "idle_seconds": _idle_seconds(kernel),
+                **processes.get(kernel["id"], {"pid": 0, "memory_mb": 0}),
                 **keeper.get("deaths", {}).get(kernel["id"], {"died": "", "died_of": ""}),
             }
             for kernel in kernels

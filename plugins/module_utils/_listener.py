@@ -17,6 +17,8 @@ import sys
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.anywhere.notebook.plugins.module_utils import _machine
+
 LISTEN = "0A"
 
 
@@ -39,7 +41,7 @@ class Listener:
         while pid > 1:
             if pid == ancestor:
                 return True
-            pid = _parent(pid)
+            pid = _machine.parent(pid)
         return False
 
 
@@ -87,6 +89,24 @@ def split_address(address: str) -> tuple[str, int]:
     if not match or not 0 < int(match[2]) < 65536:
         raise ValueError(f"{address!r} is not an address of the form host:port")
     return match[1], int(match[2])
+
+
+def read_port(file: str) -> int | None:
+    """Return the port that a file holds, None when there is no such file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        with open(file, encoding="ascii") as lines:
+            port = int(lines.read())
+        if not 0 < port < 65536:
+            raise ValueError(port)
+        return port
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise ValueError(f"{file} holds no port. Remove it to have one chosen again.") from exc
 
 
 def find(address: str) -> Listener | None:
@@ -152,15 +172,6 @@ def _program(pid: int) -> str:
             return comm.read().strip()
     except OSError:
         return ""
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            # The second field, the name in parentheses, may hold spaces and parentheses itself.
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _user_name(uid: int) -> str:

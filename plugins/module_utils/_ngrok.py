@@ -23,8 +23,80 @@ ALREADY_ONLINE = "ERR_NGROK_334"
 OFFLINE = "ERR_NGROK_3200"
 
 
+# When minor versions came out: ngrok's "Agent Version Support Policy" and "Agent Changelog".
+RELEASED = {
+    "2.3": "2018-12-04",
+    "3.16": "2024-09-09",
+    "3.17": "2024-10-10",
+    "3.18": "2024-10-17",
+    "3.19": "2024-12-19",
+    "3.20": "2025-02-20",
+    "3.21": "2025-03-13",
+    "3.22": "2025-03-20",
+    "3.23": "2025-06-05",
+    "3.24": "2025-07-17",
+    "3.25": "2025-08-01",
+    "3.26": "2025-08-07",
+    "3.27": "2025-08-28",
+    "3.28": "2025-09-11",
+    "3.29": "2025-09-17",
+    "3.30": "2025-09-23",
+    "3.31": "2025-10-20",
+    "3.32": "2025-10-23",
+    "3.33": "2025-11-12",
+    "3.34": "2025-12-05",
+    "3.35": "2026-01-12",
+    "3.36": "2026-02-03",
+    "3.38": "2026-04-17",
+    "3.39": "2026-04-27",
+}
+SUPPORT_MONTHS = 14
+
+
 class NoAgent(Exception):
     """No agent's API answers; the message says what was met instead."""
+
+
+def look(web_addr: str, name: str | None, log: str) -> dict[str, t.Any]:
+    """Return what the module ngrok_endpoint_info returns for an agent that has written ``log``."""
+    bad = trouble(log)
+    result = {
+        "running": False,
+        "version": "",
+        "status": "",
+        "connected": False,
+        "online": False,
+        "error_code": bad.code if bad else "",
+        "action": bad.action if bad else "",
+        "endpoints": [],
+    }
+    try:
+        found = agent(web_addr)
+    except NoAgent as exc:
+        return result | {"msg": bad.reason if bad else f"{exc}."}
+    count = len(found["endpoints"])
+    noun = "endpoint" if count == 1 else "endpoints"
+    connected = found["status"] == "online" if found["status"] else not bad
+    listed = not name or any(endpoint["name"] == name for endpoint in found["endpoints"])
+    said = f"The agent answers on {web_addr} with {count} {noun}."
+    return result | {
+        "running": True,
+        "msg": bad.reason if bad and not connected else said,
+        "connected": connected,
+        "online": connected and listed,
+        **found,
+    }
+
+
+def read_log(log_file: str | None) -> str:
+    """Return the text of the log, empty as long as there is none."""
+    if not log_file:
+        return ""
+    try:
+        with open(log_file, encoding="utf-8", errors="replace") as log:
+            return log.read()
+    except FileNotFoundError:
+        return ""
 
 
 def agent(web_addr: str) -> dict[str, t.Any]:
@@ -32,8 +104,8 @@ def agent(web_addr: str) -> dict[str, t.Any]:
 
     Returns:
         ``version`` and ``status`` (such as ``online``), both empty for agents before 3.9, which do
-        not tell; and ``endpoints``, a list of ``{name, url, upstream, proto}``, the same for every
-        agent version. Its order means nothing.
+        not tell; and ``endpoints``, a list of ``{name, url, upstream, proto, connections}``, the
+        same for every agent version. Its order means nothing.
 
     Raises:
         NoAgent: nothing answers, or something that is no agent.
@@ -50,8 +122,21 @@ def agent(web_addr: str) -> dict[str, t.Any]:
     return {
         "version": status.get("agent_version", ""),
         "status": status.get("status", ""),
-        "endpoints": [_endpoint(entry) for entry in entries],
+        "endpoints": [_endpoint(entry | _counted(web_addr, entry)) for entry in entries],
     }
+
+
+def supported_until(agent_version: str) -> str:
+    """Return the day (``YYYY-MM-DD``) until which ngrok supports an agent; empty when unknown.
+
+    After it, the service may refuse the agent (ERR_NGROK_121).
+    """
+    released = RELEASED.get(".".join(agent_version.split(".")[:2]))
+    if not released:
+        return ""
+    year, month, day = map(int, released.split("-"))
+    years, month = divmod(month - 1 + SUPPORT_MONTHS, 12)
+    return f"{year + years}-{month + 1:02}-{day:02}"
 
 
 class Trouble(t.NamedTuple):
@@ -136,7 +221,12 @@ def _api(web_addr: str, path: str) -> dict[str, t.Any]:
     return document if answer.status == 200 and isinstance(document, dict) else {}
 
 
-def _endpoint(entry: dict[str, t.Any]) -> dict[str, str]:
+def _counted(web_addr: str, entry: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the entry by itself, which has counters where the list, since 3.30, has none."""
+    return {} if "metrics" in entry or "uri" not in entry else _api(web_addr, entry["uri"])
+
+
+def _endpoint(entry: dict[str, t.Any]) -> dict[str, t.Any]:
     """Bring an element of /api/endpoints or /api/tunnels into one shape."""
     url = entry.get("url") or entry.get("public_url", "")
     upstream = entry.get("upstream", {}).get("url") or entry.get("config", {}).get("addr", "")
@@ -145,6 +235,7 @@ def _endpoint(entry: dict[str, t.Any]) -> dict[str, str]:
         "url": url,
         "upstream": upstream,
         "proto": entry.get("proto") or url.partition("://")[0],
+        "connections": entry.get("metrics", {}).get("conns", {}).get("count", 0),
     }
 
 

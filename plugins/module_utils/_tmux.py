@@ -15,7 +15,7 @@ import signal
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
+from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import outside
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
@@ -65,12 +65,14 @@ class Tmux:
     """The tmux server of one account behind one socket.
 
     ``run`` is ``AnsibleModule.run_command``; ``binary`` is empty where tmux is not installed,
-    which reads as "no session". A server that is suspended goes on, and ``resumed`` becomes true;
-    commands never are for long, because tmux lets them go on itself (seen with 3.3a).
+    which reads as "no session". A server that is suspended goes on, unless ``may_resume`` is false,
+    and ``resumed`` becomes true; commands never are for long, because tmux lets them go on itself
+    (seen with 3.3a).
     """
 
-    def __init__(self, run: Run, binary: str, socket_name: str) -> None:
+    def __init__(self, run: Run, binary: str, socket_name: str, *, may_resume: bool = True) -> None:
         self.resumed = False
+        self._may_resume = may_resume
         self._run = run
         self._binary = binary
         self._socket_name = socket_name
@@ -151,7 +153,7 @@ class Tmux:
         tmux = [self._binary, "-u", "-L", self._socket_name, *words]
         argv = [*prefix, "timeout", str(SECONDS), *tmux]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
-        if rc == NO_ANSWER and not self.resumed:
+        if rc == NO_ANSWER and self._may_resume and not self.resumed:
             self.resumed = resume(self._server())
             rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc == NO_ANSWER:
@@ -172,25 +174,11 @@ class Tmux:
 
 
 def resume(pid: int) -> bool:
-    """Let a process that was suspended (SIGSTOP, Ctrl-Z) go on; whether it was."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            # The second field, the name in parentheses, may hold spaces and parentheses itself.
-            suspended = stat.read().rpartition(")")[2].split()[0] == "T"
-    except OSError:
-        return False
+    """Let a process that was suspended go on; whether it was."""
+    suspended = _machine.is_suspended(pid)
     if suspended:
         os.kill(pid, signal.SIGCONT)
     return suspended
-
-
-def runs(pid: int) -> bool:
-    """Whether a process runs; one that has only not been reaped yet has no command line."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as words:
-            return bool(words.read(1))
-    except OSError:
-        return False
 
 
 def _whole(word: str) -> str:

@@ -162,6 +162,12 @@ kernels:
     idle_seconds:
       description: Seconds since its last activity, by the host's clock; V(0) while it is busy.
       type: int
+    pid:
+      description: Its process id; V(0) when it is on another machine or not visible.
+      type: int
+    memory_mb:
+      description: Memory of it and of all that it has started, in MB; V(0) without a process id.
+      type: int
     died:
       description:
         - When it died and was started anew, which loses its variables, ISO 8601 in UTC. Empty when
@@ -173,68 +179,9 @@ kernels:
 """
 
 import time
-import typing as t
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.anywhere.notebook.plugins.module_utils import _jupyter, _listener
-
-POLL = 0.1
-REQUEST_TIMEOUT = 10
-
-
-def look(
-    url: str, token_file: str | None, password: str | None, deadline: float
-) -> dict[str, t.Any]:
-    """Return the module's result, waiting for a server until ``deadline`` (time.monotonic).
-
-    Raises:
-        JupyterError: the server refuses the token, or stops answering.
-        OSError: the token file cannot be read.
-    """
-    result = {
-        "running": False,
-        "msg": "",
-        "url": url,
-        "answered": False,
-        "error_code": "",
-        "login": "",
-        "version": "",
-        "pid": 0,
-        "started": "",
-        "last_activity": "",
-        "outputs_kept": False,
-        "outputs_problem": "",
-        "terminals": [],
-        "kernels": [],
-    }
-    while True:
-        # One that answers slowly gets the time that is left.
-        timeout = max(REQUEST_TIMEOUT, deadline - time.monotonic())
-        try:
-            result["version"] = _jupyter.version(url, timeout)
-            break
-        except _jupyter.NotJupyter as exc:
-            if time.monotonic() >= deadline:
-                found = {"answered": exc.answered, "error_code": exc.error_code}
-                return result | found | {"msg": f"{exc}."}
-        time.sleep(POLL)
-    result["answered"] = True
-    parts = urlsplit(url)
-    if parts.hostname in ("127.0.0.1", "localhost"):
-        listener = _listener.find(f"127.0.0.1:{parts.port or 80}")
-        result["pid"] = listener.pid if listener else 0
-    if token_file:
-        with open(token_file, encoding="utf-8") as token:
-            result |= _jupyter.activity(url, token.read().strip(), timeout)
-    if password:
-        try:
-            result["login"], started = _jupyter.log_in(url, password, timeout)
-        except _jupyter.JupyterError as exc:
-            return result | {"msg": f"{exc}."}
-        result["started"] = started or result["started"]
-    version = result["version"]
-    return result | {"running": True, "msg": f"Jupyter server {version} answers at {url}."}
+from ansible_collections.anywhere.notebook.plugins.module_utils import _jupyter
 
 
 def main() -> None:
@@ -252,7 +199,9 @@ def main() -> None:
     url = module.params["url"].rstrip("/")
     try:
         deadline = time.monotonic() + wait
-        result = look(url, module.params["token_file"], module.params["password"], deadline)
+        result = _jupyter.look(
+            url, module.params["token_file"], module.params["password"], deadline
+        )
     except (_jupyter.JupyterError, OSError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, **result)

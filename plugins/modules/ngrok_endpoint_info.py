@@ -136,6 +136,10 @@ endpoints:
       description: Protocol of the endpoint.
       type: str
       sample: https
+    connections:
+      description: How many connections visitors have made since the agent was started.
+      type: int
+      sample: 12
 """
 
 import time
@@ -149,37 +153,6 @@ POLL = 0.1
 LINGER = 75
 
 
-def look(web_addr: str, name: str | None, log: str) -> dict[str, t.Any]:
-    """Return the module's result for what answers now."""
-    trouble = _ngrok.trouble(log)
-    result = {
-        "running": False,
-        "version": "",
-        "status": "",
-        "connected": False,
-        "online": False,
-        "error_code": trouble.code if trouble else "",
-        "action": trouble.action if trouble else "",
-        "endpoints": [],
-    }
-    try:
-        agent = _ngrok.agent(web_addr)
-    except _ngrok.NoAgent as exc:
-        return result | {"msg": trouble.reason if trouble else f"{exc}."}
-    count = len(agent["endpoints"])
-    noun = "endpoint" if count == 1 else "endpoints"
-    connected = agent["status"] == "online" if agent["status"] else not trouble
-    listed = not name or any(endpoint["name"] == name for endpoint in agent["endpoints"])
-    said = f"The agent answers on {web_addr} with {count} {noun}."
-    return result | {
-        "running": True,
-        "msg": trouble.reason if trouble and not connected else said,
-        "connected": connected,
-        "online": connected and listed,
-        **agent,
-    }
-
-
 def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> dict[str, t.Any]:
     """Return the module's result once the endpoint ``name`` is online, or is not in time.
 
@@ -187,8 +160,8 @@ def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> di
     """
     started = time.monotonic()
     while True:
-        log = read(log_file)
-        result = look(web_addr, name, log)
+        log = _ngrok.read_log(log_file)
+        result = _ngrok.look(web_addr, name, log)
         if result["online"]:
             return result
         # Without its API the agent is only about to start, unless its log has come to an end.
@@ -200,17 +173,6 @@ def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> di
             late = f"The endpoint {name} is not online after {seconds} s. "
             return result | {"msg": result["msg"] if ended else late + result["msg"]}
         time.sleep(POLL)
-
-
-def read(log_file: str | None) -> str:
-    """Return the text of the log, empty as long as there is none."""
-    if not log_file:
-        return ""
-    try:
-        with open(log_file, encoding="utf-8", errors="replace") as log:
-            return log.read()
-    except FileNotFoundError:
-        return ""
 
 
 def main() -> None:
@@ -232,7 +194,7 @@ def main() -> None:
         if seconds and not module.check_mode:
             result = wait_for(name, web_addr, module.params["log_file"], seconds)
         else:
-            result = look(web_addr, name, read(module.params["log_file"]))
+            result = _ngrok.look(web_addr, name, _ngrok.read_log(module.params["log_file"]))
     except OSError as exc:
         module.fail_json(msg=str(exc))
     if seconds and not (result["online"] or module.check_mode):

@@ -81,8 +81,10 @@ options:
     type: int
   timeout:
     description:
-      - Seconds to wait for O(listens_on), or with O(state=absent) for the command's end.
-      - V(0) does not wait at all, which suits a command that is asked for its state afterwards.
+      - Seconds to wait for O(listens_on). V(0) does not wait at all, which suits a command that is
+        asked for its state afterwards.
+      - With O(state=absent), how long a command that was asked to end (SIGTERM) may take until it
+        is ended by force.
     type: int
     default: 60
   log_file:
@@ -167,7 +169,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
+from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     WITHHELD,
@@ -176,7 +178,6 @@ from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     Tmux,
     TmuxError,
     private,
-    runs,
 )
 
 if t.TYPE_CHECKING:
@@ -218,13 +219,13 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         if pane and alive and pane.pid == params["replaces"]:
             changed = True
             if not check_mode:
-                end(pane.pid)
+                end(pane.pid, GRACE)
                 pane = settled(tmux, name)
     if changed and not check_mode:
         if pane and wanted == "absent":
+            if alive:
+                end(pane.pid, params["timeout"])
             tmux.kill(name)
-            if params["timeout"]:
-                wait_until_ended(name, pane.pid, params["timeout"])
             pane = None
         elif not os.path.isdir(params["chdir"]):
             # tmux would start the command somewhere else without a word.
@@ -273,15 +274,21 @@ def look(tmux: Tmux, name: str) -> Pane | None:
     return pane
 
 
-def end(pid: int) -> None:
-    """End a process: by asking it, and where that does not help by force."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if runs(pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        limit = time.monotonic() + GRACE
-        while runs(pid) and time.monotonic() < limit:
+def end(pid: int, patience: int) -> None:
+    """End a process: by asking it, and where that does not help within ``patience`` s by force.
+
+    Raises:
+        TmuxError: that does not help either.
+    """
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, GRACE)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        limit = time.monotonic() + seconds
+        while _machine.runs(pid) and time.monotonic() < limit:
             time.sleep(POLL)
+        if not _machine.runs(pid):
+            return
+    raise TmuxError(f"process {pid} does not end, not even by force.")
 
 
 def settled(tmux: Tmux, name: str) -> Pane | None:
@@ -302,7 +309,7 @@ def choose_address(wanted: str, port_file: str | None, own_pid: int) -> str:
     ports = _listener.split_range(wanted)
     if ports.low == ports.high:
         return wanted
-    remembered = read_port(port_file) if port_file else None
+    remembered = _listener.read_port(port_file) if port_file else None
     if remembered:
         return f"{ports.host}:{remembered}"
     for port in ports.candidates():
@@ -311,20 +318,6 @@ def choose_address(wanted: str, port_file: str | None, own_pid: int) -> str:
         if listener is None or (own_pid and listener.descends_from(own_pid)):
             return address
     raise TmuxError(f"every port of {wanted} is taken. End a program, or choose other ports.")
-
-
-def read_port(file: str) -> int | None:
-    """Return the port that a file holds, None when there is no such file."""
-    try:
-        with open(file, encoding="ascii") as lines:
-            port = int(lines.read())
-        if not 0 < port < 65536:
-            raise ValueError(port)
-        return port
-    except FileNotFoundError:
-        return None
-    except ValueError as exc:
-        raise ValueError(f"{file} holds no port. Remove it to have one chosen again.") from exc
 
 
 def keep_port(file: str, address: str) -> None:
@@ -377,22 +370,6 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
                     f"session {name} runs, but does not listen on {address} after "
                     f"{params['timeout']} s.{last_words(tmux, pane)}"
                 )
-        time.sleep(POLL)
-
-
-def wait_until_ended(name: str, pid: int, seconds: int) -> None:
-    """Return when the command has ended, so that its address is free for the next one.
-
-    Raises:
-        TmuxError: it has not ended within ``seconds``.
-    """
-    limit = time.monotonic() + seconds
-    while runs(pid):
-        if time.monotonic() > limit:
-            raise TmuxError(
-                f"session {name} is gone, but its command (process {pid}) has not ended after "
-                f"{seconds} s."
-            )
         time.sleep(POLL)
 
 

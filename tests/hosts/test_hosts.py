@@ -20,9 +20,11 @@ from tests.hosts.client import AS_ROOT, CHECKOUT
 from tests.hosts.listing import belongings, everything, lasting, left
 
 # Starts a run in a process of its own, says its name and token, and waits.
+# What is started in the background may ignore Ctrl-C, and so would this.
 OWNER = """
-import time
+import signal, time
 from tests.hosts import Run
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Run() as run:
     run.up("box")
     print(run.name, flush=True)

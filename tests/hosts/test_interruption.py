@@ -44,11 +44,11 @@ CHAINS = {
             (JUPYTER, 0.5),
             (JUPYTER, 2.0),
             (JUPYTER, 4.0),
-            ("session | Ask the server for its kernels", 0.0),
+            ("server | Ask it for its kernels", 0.0),
             ("install | Download the release", 0.2),
             ("install | Unpack the release", 0.2),
             ("configure | Write the agent's configuration", 0.1),
-            ("session | Wait for the endpoint", 0.1),
+            ("agent | Wait for the endpoint", 0.1),
         ],
     ),
 }

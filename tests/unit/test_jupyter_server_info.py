@@ -77,7 +77,8 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
 ) -> None:
     result = info(token_file=token_file)
 
-    kernel = {"name": "python3", "last_activity": ACTIVE, "died": "", "died_of": ""}
+    said = {"name": "python3", "last_activity": ACTIVE, "died": "", "died_of": ""}
+    kernel = {**said, "pid": 0, "memory_mb": 0}
     assert result | {"invocation": 0} == {
         "changed": False,
         "running": True,

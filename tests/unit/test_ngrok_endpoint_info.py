@@ -19,12 +19,27 @@ TOKEN = "2unitTESTtokenTESTtokenTEST_5XyZ"
 URL = "https://example.ngrok.app"
 UPSTREAM = "http://127.0.0.1:8888"
 
-SHAPE = {"name": "jupyter", "url": URL, "upstream": UPSTREAM, "proto": "https"}
+SHAPE = {
+    "name": "jupyter",
+    "url": URL,
+    "upstream": UPSTREAM,
+    "proto": "https",
+    "connections": 12,
+}
 
 # Agent 2.3.41; the http one is its second entry for bind_tls "both".
 METRICS = {
-    kind: {"count": 0, "rate1": 0, "rate5": 0, "rate15": 0, "p50": 0, "p90": 0, "p95": 0, "p99": 0}
-    for kind in ("conns", "http")
+    kind: {
+        "count": count,
+        "rate1": 0,
+        "rate5": 0,
+        "rate15": 0,
+        "p50": 0,
+        "p90": 0,
+        "p95": 0,
+        "p99": 0,
+    }
+    for kind, count in (("conns", 12), ("http", 0))
 }
 TUNNEL = {
     "name": "jupyter",
@@ -146,7 +161,11 @@ def given_up(run_module: Run, closed_address: str, tmp_path: Path) -> Callable[.
             id="3.9",
         ),
         pytest.param(
-            {"/api/endpoints": {"endpoints": [ENDPOINT]}, "/api/status": status("3.39.9")},
+            {
+                "/api/endpoints": {"endpoints": [ENDPOINT]},
+                "/api/endpoints/jupyter": ENDPOINT | {"metrics": METRICS},
+                "/api/status": status("3.39.9"),
+            },
             "3.39.9",
             "online",
             id="3.30",

@@ -1,0 +1,37 @@
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Callback: what a playbook passes on, as one JSON document on standard output."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: document
+type: stdout
+short_description: Print nothing but the JSON document that a playbook passes on
+description:
+  - For programs that read what a playbook such as C(anywhere.notebook.status) has found. It
+    prints what M(ansible.builtin.set_stats) was given for the whole run, once, at the end.
+  - Warnings and errors of Ansible itself go to standard error, as always.
+version_added: 0.1.0
+author: The anywhere.notebook authors (@anywhere-notebook)
+requirements:
+  - ANSIBLE_STDOUT_CALLBACK=anywhere.notebook.document in the environment
+"""
+
+import json
+import typing as t
+
+from ansible.plugins.callback import CallbackBase
+
+
+class CallbackModule(CallbackBase):
+    """Says nothing until the end."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "anywhere.notebook.document"
+
+    def v2_playbook_on_stats(self, stats: t.Any) -> None:
+        """Print the document. Ansible keeps what holds for the whole run under ``_run``."""
+        self._display.display(json.dumps(stats.custom.get("_run", {}), indent=2))

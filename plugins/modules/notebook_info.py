@@ -1,0 +1,461 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the anywhere.notebook authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: all that is known of a notebook on its machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: notebook_info
+short_description: Report on a notebook that the playbook setup has made
+description:
+  - Looks at everything that the roles C(jupyter) and C(ngrok) have made on a machine for one
+    account, and at the machine itself, and says in sentences what is broken.
+  - Changes nothing, and does not fail because something is broken or was never set up.
+  - What the public URL answers is another question, which M(anywhere.notebook.jupyter_server_info)
+    answers from wherever it is run.
+version_added: 0.1.0
+author: The anywhere.notebook authors (@anywhere-notebook)
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Nothing changes.
+    support: none
+  idempotent:
+    description: Reads only.
+    support: full
+options:
+  jupyter_base_dir:
+    description: As in the role C(jupyter).
+    type: path
+    default: ~/.local/share/anywhere-notebook/jupyter
+  jupyter_session_name:
+    description: As in the role C(jupyter).
+    type: str
+    default: jupyter
+  ngrok_base_dir:
+    description: As in the role C(ngrok).
+    type: path
+    default: ~/.local/share/anywhere-notebook/ngrok
+  ngrok_session_name:
+    description: As in the role C(ngrok).
+    type: str
+    default: ngrok
+  ngrok_endpoint_name:
+    description: As in the role C(ngrok).
+    type: str
+    default: jupyter
+  tmux_socket_name:
+    description: As in the role C(tmux).
+    type: str
+    default: notebook
+"""
+
+EXAMPLES = r"""
+- name: See what there is
+  anywhere.notebook.notebook_info:
+  register: found
+
+- name: Say what is broken
+  ansible.builtin.debug:
+    var: found.problems
+"""
+
+RETURN = r"""
+account:
+  description: Name of the account.
+  returned: success
+  type: str
+  sample: me
+set_up:
+  description: Whether there is anything of a notebook on the machine.
+  returned: success
+  type: bool
+  sample: true
+problems:
+  description: What is broken, a sentence or two each; empty when nothing is.
+  returned: success
+  type: list
+  elements: str
+  sample: ["The Jupyter server does not run: it was killed by signal 9."]
+notices:
+  description: What works, and is good to know, a sentence or two each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["Jupyter still runs with its old configuration. Run setup to have it restarted."]
+url:
+  description: Public URL, or the last one when no agent lists one; empty when there was none.
+  returned: success
+  type: str
+  sample: https://example.ngrok.app
+server:
+  description: The Jupyter server.
+  returned: success
+  type: dict
+  contains:
+    running:
+      description: Whether it runs and answers.
+      type: bool
+      sample: true
+    pid:
+      description: Process id of the command in its tmux session; 0 without one.
+      type: int
+      sample: 4711
+    url:
+      description: Its address on the machine; empty before its first start.
+      type: str
+      sample: http://127.0.0.1:8888
+    started:
+      description: Its start, ISO 8601 in UTC; empty when it does not answer.
+      type: str
+      sample: "2026-11-23T09:00:00.000000Z"
+    versions:
+      description: Installed versions of C(jupyterlab), C(notebook) and C(jupyter_server).
+      type: dict
+      sample: {jupyterlab: 4.6.6, notebook: 7.6.5, jupyter_server: 2.21.1}
+    outputs_kept:
+      description: Whether what cells print while no page is open is kept.
+      type: bool
+      sample: true
+    restart_pending:
+      description: Whether it runs with another configuration than the one that setup wrote last.
+      type: bool
+      sample: false
+    terminals:
+      description: How many terminals are open.
+      type: int
+      sample: 0
+kernels:
+  description: The kernels that are alive, as M(anywhere.notebook.jupyter_server_info) returns them.
+  returned: success
+  type: list
+  elements: dict
+tunnel:
+  description: The ngrok agent and its endpoint.
+  returned: success
+  type: dict
+  contains:
+    running:
+      description: Whether the agent runs and answers.
+      type: bool
+      sample: true
+    pid:
+      description: Process id of the command in its tmux session; 0 without one.
+      type: int
+      sample: 4712
+    online:
+      description: Whether the agent is connected to ngrok's service and lists the endpoint.
+      type: bool
+      sample: true
+    error_code:
+      description: The code with which ngrok refused; empty otherwise.
+      type: str
+      sample: ERR_NGROK_108
+    version:
+      description: Version of the agent; empty when it does not tell.
+      type: str
+      sample: 3.39.9
+    supported_until:
+      description: The day until which ngrok supports this version; empty when unknown.
+      type: str
+      sample: "2027-06-27"
+    connections:
+      description: How many connections visitors have made since the agent was started.
+      type: int
+      sample: 12
+machine:
+  description: The machine.
+  returned: success
+  type: dict
+  contains:
+    memory_mb:
+      description: Its memory.
+      type: int
+      sample: 7900
+    memory_available_mb:
+      description: What programs could still take of it.
+      type: int
+      sample: 5200
+    disk_mb:
+      description: Size of the file system that O(jupyter_base_dir) is on.
+      type: int
+      sample: 30000
+    disk_free_mb:
+      description: What the account could still write there.
+      type: int
+      sample: 21000
+"""
+
+import datetime
+import glob
+import hashlib
+import os
+import pwd
+import re
+import shlex
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.anywhere.notebook.plugins.module_utils import (
+    _jupyter,
+    _listener,
+    _machine,
+    _ngrok,
+)
+from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import Pane, Tmux, TmuxError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
+
+PACKAGES = ("jupyterlab", "notebook", "jupyter_server")
+# Of a session when tmux does not answer.
+UNKNOWN = Pane("", 0, dead=True, ending="", server=0)
+
+
+def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
+    """Return the module's result. ``run`` is ``AnsibleModule.run_command``."""
+    jupyter, ngrok = params["jupyter_base_dir"], params["ngrok_base_dir"]
+    result: dict[str, t.Any] = {
+        "account": pwd.getpwuid(os.getuid()).pw_name,
+        "set_up": os.path.isdir(jupyter) or os.path.isdir(ngrok),
+        "problems": [],
+        "notices": [],
+        "url": first_line(f"{ngrok}/url"),
+        "server": {
+            "running": False,
+            "pid": 0,
+            "url": "",
+            "started": "",
+            "versions": {},
+            "outputs_kept": False,
+            "restart_pending": False,
+            "terminals": 0,
+        },
+        "kernels": [],
+        "tunnel": {
+            "running": False,
+            "pid": 0,
+            "online": False,
+            "error_code": "",
+            "version": "",
+            "supported_until": "",
+            "connections": 0,
+        },
+        "machine": {**_machine.memory(), **_machine.disk(jupyter)},
+    }
+    if not result["set_up"]:
+        return result
+    for base in (jupyter, ngrok):
+        if not os.path.exists(f"{base}/start"):
+            result["problems"].append(f"Setup has not come to its end: {base} is not complete.")
+            return result
+    try:
+        server = tmux.pane(params["jupyter_session_name"])
+        agent = tmux.pane(params["ngrok_session_name"])
+    except TmuxError as exc:
+        # Then the sessions are not known, but what runs in them may still answer.
+        result["problems"].append(str(exc))
+        server = agent = UNKNOWN
+    add_server(result, jupyter, server, run)
+    add_tunnel(result, ngrok, agent, params["ngrok_endpoint_name"], run)
+    return result
+
+
+def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run) -> None:
+    """Add what is to be said of the Jupyter server with the directory ``base``."""
+    server = result["server"]
+    server["versions"] = jupyter_versions(base, run)
+    server["pid"] = alive(pane)
+    port = _listener.read_port(f"{base}/port")
+    if port is None:
+        result["problems"].append("The Jupyter server has never been started. Run setup again.")
+        return
+    server["url"] = f"http://127.0.0.1:{port}"
+    try:
+        found = _jupyter.look(server["url"], f"{base}/token", None, time.monotonic())
+    except (_jupyter.JupyterError, OSError) as exc:
+        result["problems"].append(f"The Jupyter server does not tell what it does: {exc}")
+        return
+    bad = trouble("Jupyter server", pane, f"127.0.0.1:{port}", found)
+    if bad:
+        result["problems"].append(bad + rebooted(base))
+        return
+    server["running"] = True
+    server["started"] = found["started"]
+    server["outputs_kept"] = found["outputs_kept"]
+    server["restart_pending"] = is_outdated(base)
+    server["terminals"] = len(found["terminals"])
+    result["kernels"] = found["kernels"]
+    if found["outputs_problem"]:
+        result["notices"].append(
+            f"Output is not kept while no page is open: {found['outputs_problem']}."
+        )
+    if server["restart_pending"]:
+        result["notices"].append(
+            "Jupyter still runs with its old configuration. Run setup with -e "
+            "jupyter_restart=when_idle when its kernels have nothing to lose."
+        )
+
+
+def add_tunnel(
+    result: dict[str, t.Any], base: str, pane: Pane | None, endpoint_name: str, run: Run
+) -> None:
+    """Add what is to be said of the ngrok agent with the directory ``base``."""
+    tunnel = result["tunnel"]
+    tunnel["pid"] = alive(pane)
+    tunnel["version"] = agent_version(base, run)
+    tunnel["supported_until"] = _ngrok.supported_until(tunnel["version"])
+    if "" < tunnel["supported_until"] < datetime.date.today().isoformat():
+        result["notices"].append(
+            f"ngrok supports the agent {tunnel['version']} only until {tunnel['supported_until']}; "
+            "free accounts may be refused. A newer release of this collection installs a newer "
+            "one, unless ngrok_executable names it."
+        )
+    port = _listener.read_port(f"{base}/port")
+    if port is None:
+        result["problems"].append("The ngrok agent has never been started. Run setup again.")
+        return
+    address = f"127.0.0.1:{port}"
+    found = _ngrok.look(address, endpoint_name, _ngrok.read_log(f"{base}/agent.log"))
+    tunnel["error_code"] = "" if found["online"] else found["error_code"]
+    bad = trouble("ngrok agent", pane, address, found)
+    if bad:
+        result["problems"].append(bad)
+        return
+    tunnel["running"] = True
+    tunnel["online"] = found["online"]
+    for endpoint in found["endpoints"]:
+        if endpoint["name"] == endpoint_name:
+            result["url"] = endpoint["url"]
+            tunnel["connections"] = endpoint["connections"]
+    if not found["connected"]:
+        result["problems"].append(f"The ngrok agent runs, but is not connected: {found['msg']}")
+    elif not found["online"]:
+        result["problems"].append(f"The ngrok agent has no endpoint {endpoint_name}.")
+
+
+def trouble(what: str, pane: Pane | None, address: str, found: dict[str, t.Any]) -> str:
+    """Return why a command cannot do its work at its address, nothing when it can.
+
+    ``found`` is what was met there, as the modules for servers and agents return it.
+    """
+    pid = alive(pane)
+    listener = _listener.find(address)
+    if listener and pane is not UNKNOWN and not (pid and listener.descends_from(pid)):
+        return f"{address}, where the {what} is to listen, is taken by {listener}."
+    if not pid and pane is not UNKNOWN:
+        why = f" (it ended with {pane.ending})" if pane and pane.ending else ""
+        return f"The {what} does not run{why}{': ' + found['msg'] if found['error_code'] else '.'}"
+    if not found["running"]:
+        return f"The {what}{f' (process {pid})' if pid else ''} has no answer: {found['msg']}"
+    return ""
+
+
+def alive(pane: Pane | None) -> int:
+    """Return the process of a session's command, 0 when it does not run."""
+    return 0 if pane is None or pane.dead else pane.pid
+
+
+def rebooted(base: str) -> str:
+    """Return a sentence where the machine was rebooted since the server was started."""
+    boot = first_line(f"{base}/boot").partition(" ")[0]
+    now = first_line("/proc/sys/kernel/random/boot_id")
+    return " The machine was rebooted since it was started." if boot and boot != now else ""
+
+
+def is_outdated(base: str) -> bool:
+    """Whether a file has changed that the server in ``base`` has read at its start."""
+    try:
+        with open(f"{base}/read_at_start", encoding="utf-8") as lines:
+            read = [line.split(maxsplit=1) for line in lines.read().splitlines()]
+        for digest, name in read:
+            with open(os.path.join(base, name), "rb") as file:
+                if hashlib.sha256(file.read()).hexdigest() != digest:
+                    return True
+    except OSError:
+        return True
+    return False
+
+
+def jupyter_versions(base: str, run: Run) -> dict[str, str]:
+    """Return the installed packages by name, or what the Jupyter that is used says of itself."""
+    executable = started_by(base)
+    if executable == f"{base}/venv/bin/jupyter":
+        found = glob.glob(f"{glob.escape(base)}/venv/lib/*/site-packages/*.dist-info")
+        versions = dict(
+            os.path.basename(path)[: -len(".dist-info")].split("-", 1) for path in found
+        )
+        return {name: versions[name] for name in PACKAGES if name in versions}
+    said = ask([executable, "lab", "--version"], run)
+    return {"jupyterlab": said.strip()} if said else {}
+
+
+def agent_version(base: str, run: Run) -> str:
+    """Return the version of the agent that is used, empty when it does not tell."""
+    found = re.match(r"ngrok version (\S+)", ask([started_by(base), "version"], run))
+    return found[1] if found else ""
+
+
+def ask(argv: list[str], run: Run) -> str:
+    """Return what a program prints, empty when it fails or is not there any more."""
+    try:
+        rc, out, _ = run(argv, handle_exceptions=False)
+    except OSError:
+        return ""
+    return str(out) if rc == 0 else ""
+
+
+def started_by(base: str) -> str:
+    """Return the program that the script ``start`` of a role becomes."""
+    with open(f"{base}/start", encoding="utf-8") as script:
+        words = shlex.split(script.read(), comments=True)
+    return words[len(words) - words[::-1].index("exec")]
+
+
+def first_line(file: str) -> str:
+    """Return the first line of a file, empty when there is none."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            return lines.readline().strip()
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Declare the arguments, look, report."""
+    names = {
+        "jupyter_session_name": "jupyter",
+        "ngrok_session_name": "ngrok",
+        "ngrok_endpoint_name": "jupyter",
+        "tmux_socket_name": "notebook",
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "jupyter_base_dir": {
+                "type": "path",
+                "default": "~/.local/share/anywhere-notebook/jupyter",
+            },
+            "ngrok_base_dir": {
+                "type": "path",
+                "default": "~/.local/share/anywhere-notebook/ngrok",
+            },
+            **{name: {"type": "str", "default": default} for name, default in names.items()},
+        },
+        supports_check_mode=True,
+    )
+    binary = module.get_bin_path("tmux") or ""
+    tmux = Tmux(module.run_command, binary, module.params["tmux_socket_name"], may_resume=False)
+    try:
+        result = look(tmux, module.params, module.run_command)
+    except (OSError, ValueError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
