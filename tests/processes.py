@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# ptrace(2), waitpid(2)
+DETACH, SEIZE, INTERRUPT, WALL = 17, 0x4206, 0x4207, 0x40000000
 
 
 def descendants(pid: int) -> list[int]:
@@ -22,3 +29,51 @@ def memory(pid: int) -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1]) >> 10
+
+
+@contextmanager
+def frozen(pid: int, seconds: float | None = None) -> Iterator[None]:
+    """Keep a process from doing anything until the block ends, or for a time.
+
+    As a debugger does it: tmux itself lets a command go on that a signal has stopped.
+    """
+    held, let_go = threading.Event(), threading.Event()
+    failed: list[OSError] = []
+
+    def hold() -> None:
+        threads = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        try:
+            for thread in threads:
+                _trace(SEIZE, thread)
+                _trace(INTERRUPT, thread)
+                os.waitpid(thread, WALL)
+        except OSError as exc:
+            failed.append(exc)
+        held.set()
+        passed = 0.0
+        while not let_go.wait(0.05) and (seconds is None or passed < seconds):
+            passed += 0.05
+            for thread in threads:
+                # Whoever started it learns of its end only after this.
+                with suppress(ChildProcessError):
+                    os.waitpid(thread, WALL | os.WNOHANG)
+        for thread in threads:
+            with suppress(OSError):
+                _trace(DETACH, thread)
+
+    tracer = threading.Thread(target=hold)
+    tracer.start()
+    held.wait()
+    try:
+        assert not failed, failed
+        yield
+    finally:
+        let_go.set()
+        tracer.join()
+
+
+def _trace(request: int, thread: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if libc.ptrace(request, thread, None, None) == -1:
+        raise OSError(ctypes.get_errno(), f"ptrace {request:#x} of {thread}")

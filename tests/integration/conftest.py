@@ -21,6 +21,7 @@ from tests.demo import end_sessions
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.integration.visitor import Visitor
 
+TMUX_SECONDS = 5.0
 AGENT = CHECKOUT / ".cache/ngrok-agent/ngrok"
 PASSWORD = "a password with spaces"
 # What a playbook adds at its end, so that it fails for every host that has failed.
@@ -184,10 +185,14 @@ class Account:
         return visitor
 
     def tmux(self, *words: str) -> str:
-        """Ask the account's tmux server; empty when there is none."""
-        return subprocess.run(
-            ["tmux", "-L", self.socket_name, *words], capture_output=True, text=True, check=False
-        ).stdout
+        """Ask the account's tmux server; empty when there is none, or it is suspended."""
+        command = ["tmux", "-L", self.socket_name, *words]
+        try:
+            return subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=TMUX_SECONDS
+            ).stdout
+        except subprocess.TimeoutExpired:
+            return ""
 
     def pids(self) -> dict[str, int]:
         """Process ids of the running commands by session."""

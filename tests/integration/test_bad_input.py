@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.edge.client import Edge, fetch
-from tests.integration.conftest import AGENT, PASSWORD, Account, Play, errors, free_port, refused
-from tests.integration.visitor import Visitor
+from tests.integration.conftest import AGENT, Account, Play, errors, free_port, refused
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 NGROK_ALONE = """
@@ -278,19 +277,26 @@ def test_a_service_that_cannot_be_reached_leaves_jupyter_running(
     assert fetch(f"http://localhost:{port}", "/api").status == 200
 
 
-def test_a_url_that_leads_nowhere_is_not_printed(notebook: Account) -> None:
+@pytest.fixture
+def nowhere(notebook: Account) -> Iterator[str]:
+    """Where nobody listens, and where the agent forwards to until the test has ended."""
+    play = notebook.home / "ngrok.yml"
+    play.write_text(NGROK_ALONE)
+    url = f"http://127.0.0.1:{free_port()}"
+    notebook.play(play, ngrok_upstream_url=url)
+    yield url
+    there = f"http://127.0.0.1:{notebook.variables['jupyter_port']}"
+    assert notebook.play(play, ngrok_upstream_url=there).status == 0
+
+
+def test_a_url_that_leads_nowhere_is_not_printed(notebook: Account, nowhere: str) -> None:
     server = notebook.pids()["jupyter"]
-    (notebook.home / "ngrok.yml").write_text(NGROK_ALONE)
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    notebook.play(notebook.home / "ngrok.yml", ngrok_upstream_url=nowhere)
 
     play = notebook.play("anywhere.notebook.reconnect", ngrok_timeout=3)
 
     sentence = refused(play)
-    assert "the notebook cannot be reached from here" in sentence
+    assert "the notebook cannot be reached" in sentence
+    assert f"The agent forwards to {nowhere}: run setup." in sentence
     assert "ERR_NGROK_8012" in sentence
     assert "Show the card" not in play.output
     assert notebook.pids()["jupyter"] == server
-    there = f"http://127.0.0.1:{notebook.variables['jupyter_port']}"
-    notebook.play(notebook.home / "ngrok.yml", ngrok_upstream_url=there)
-    assert Visitor(notebook.reconnect().url).log_in(PASSWORD)

@@ -90,8 +90,29 @@ class Visitor:
         ):
             yield channel
 
+    @contextmanager
+    def computing(self, kernel: str) -> Iterator[None]:
+        """Have a cell run for longer than the test takes."""
+        with self.connection(kernel) as channel:
+            next(self._replies(channel, "import time; time.sleep(600)"))
+            yield
+
     def run(self, kernel: str, code: str) -> str:
-        """Execute a cell over the websocket and return what it prints.
+        """Execute a cell over the websocket and return what it prints."""
+        printed = ""
+        with self.connection(kernel) as channel:
+            for reply in self._replies(channel, code):
+                content = reply["content"]
+                if reply["msg_type"] == "stream":
+                    printed += content["text"]
+                elif reply["msg_type"] == "error":
+                    raise AssertionError("\n".join(content["traceback"]))
+                elif reply["msg_type"] == "status" and content["execution_state"] == "idle":
+                    break
+        return printed
+
+    def _replies(self, channel: ClientConnection, code: str) -> Iterator[dict[str, Any]]:
+        """Send a cell, and yield what the kernel answers; the first is that it is busy.
 
         The messages are those of Jupyter's kernel messaging protocol 5, as JSON.
         """
@@ -105,20 +126,11 @@ class Visitor:
             "channel": "shell",
             "buffers": [],
         }
-        printed = ""
-        with self.connection(kernel) as channel:
-            channel.send(json.dumps(request))
-            while True:
-                reply = json.loads(channel.recv(SECONDS))
-                if reply["parent_header"].get("msg_id") != message_id:
-                    continue
-                content = reply["content"]
-                if reply["msg_type"] == "stream":
-                    printed += content["text"]
-                elif reply["msg_type"] == "error":
-                    raise AssertionError("\n".join(content["traceback"]))
-                elif reply["msg_type"] == "status" and content["execution_state"] == "idle":
-                    return printed
+        channel.send(json.dumps(request))
+        while True:
+            reply = json.loads(channel.recv(SECONDS))
+            if reply["parent_header"].get("msg_id") == message_id:
+                yield reply
 
     def _address(self, path: str) -> str:
         return f"http://127.0.0.1:{self._port}{path}"
