@@ -55,6 +55,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LOGIN = re.compile(r"/login\?next=")
 Cell = dict[str, Any]
 PYTHON = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.conftest import PATIENCE, log_in, new_page
+from tests.e2e.conftest import LOGIN, PATIENCE, log_in, new_page
 from tests.integration.conftest import PASSWORD, Account
-
-LOGIN = re.compile(r"/login\?next=")
 
 
 @pytest.fixture(scope="module")
