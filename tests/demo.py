@@ -81,13 +81,17 @@ def play(playbook: str) -> int:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended. One that was not reaped yet has, and closed its files."""
+    """Whether a process has not ended, so that it may still have files and ports.
+
+    One that was only not reaped yet has ended when its other threads have.
+    """
     try:
-        # The second field of proc_pid_stat(5), in parentheses, may hold anything.
-        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in ("X", "Z")
+    # The second field of proc_pid_stat(5), in parentheses, may hold anything.
+    state, *_, threads = stat.rpartition(")")[2].split()[:18]
+    return state not in ("X", "Z") or int(threads) > 1
 
 
 def end_sessions(socket_name: str) -> int:

@@ -73,20 +73,23 @@ def parent(pid: int) -> int:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended. One that was not reaped yet has, and closed its files."""
-    return _state(pid) not in ("", "X", "Z")
+    """Whether a process has not ended, so that it may still have files and ports.
+
+    One that was only not reaped yet has ended when its other threads have.
+    """
+    try:
+        state, *_, threads = _stat(pid)[:18]
+    except OSError:
+        return False
+    return state not in ("X", "Z") or int(threads) > 1
 
 
 def is_suspended(pid: int) -> bool:
     """Whether a process was suspended (SIGSTOP, Ctrl-Z)."""
-    return _state(pid) == "T"
-
-
-def _state(pid: int) -> str:
     try:
-        return _stat(pid)[0]
+        return _stat(pid)[0] == "T"
     except OSError:
-        return ""
+        return False
 
 
 def _stat(pid: int) -> t.Sequence[str]:
