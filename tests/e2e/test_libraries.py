@@ -115,7 +115,7 @@ NOTEBOOKS: dict[str, list[str | Cell]] = {
         "import sys, time\nfrom tqdm import tqdm, trange",
         f"for number in trange(50, {BAR}):\n    time.sleep(0.01)",
         f"for outer in trange(2, {BAR}):\n    for inner in trange(3, leave=False, {BAR}):\n"
-        "        tqdm.write(f'{outer} {inner}')",
+        "        tqdm.write(f'{outer} {inner}', file=sys.stderr)",
         f"with tqdm(total=30, file=sys.stdout, ascii=True, {BAR}) as bar:\n"
         "    for step in range(3):\n        bar.set_description(f'step {step}')\n"
         "        bar.update(10)",

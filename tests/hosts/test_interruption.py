@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tarfile
 import time
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import pytest
 from tests.edge.client import Edge, fetch
 from tests.hosts import Run, Spec
 from tests.hosts.controller import SETUP, Controller
-from tests.hosts.world import AGENT, CACHE, equip, inventory
+from tests.hosts.world import CACHE, equip, inventory
+from tests.integration.conftest import pack_agent
 
 JUPYTER = "install | Install Jupyter and the packages asked for"
 SESSION = "session | Keep the command running"
@@ -69,29 +68,20 @@ print(len(list(site.glob("*.dist-info/RECORD"))))
 """
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent, packed as ngrok packs it."""
-    file = tmp_path_factory.mktemp("archive") / "ngrok.tgz"
-    with tarfile.open(file, "w:gz", compresslevel=1) as packed:
-        packed.add(AGENT, "ngrok")
-    return file
-
-
 @pytest.mark.parametrize("name", CHAINS)
 def test_setup_ends_well_after_interruptions(
-    network: tuple[Run, Edge], archive: Path, tmp_path: Path, name: str
+    network: tuple[Run, Edge], tmp_path: Path, name: str
 ) -> None:
     run, edge = network
     spec, points = CHAINS[name]
     host = run.up_all([spec])[0]
+    archive = tmp_path / "ngrok.tgz"
+    told = pack_agent(archive)
     equip(host, run, edge, archive)
     controller = Controller(
         tmp_path / "controller",
         inventory(run, edge, [{"name": host.name}], tmp_path),
-        ngrok_executable="",
-        ngrok_archive_url=f"file:///opt/{archive.name}",
-        ngrok_archive_checksum=f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}",
+        **told | {"ngrok_archive_url": f"file:///opt/{archive.name}"},
     )
 
     for number, (task, seconds) in enumerate(points):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,7 @@ import pytest
 
 from tests.demo import end_sessions
 from tests.edge.client import CHECKOUT, Edge, fetch
+from tests.hosts.client import AS_ROOT
 from tests.integration.visitor import Visitor
 
 TMUX_SECONDS = 5.0
@@ -74,6 +77,32 @@ def refused(play: Play) -> str:
     sentences = errors(play)
     assert len(sentences) == 1, play.output
     return sentences[0]
+
+
+def pack_agent(file: Path, level: int = 1) -> dict[str, str]:
+    """Pack the agent as ngrok packs it; what the role ngrok is told to install it from there.
+
+    With another ``level`` of compression it is another release to the role.
+    """
+    with tarfile.open(file, "w:gz", compresslevel=level) as packed:
+        packed.add(AGENT, "ngrok")
+    return {
+        "ngrok_executable": "",
+        "ngrok_archive_url": f"file://{file}",
+        "ngrok_archive_checksum": f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}",
+    }
+
+
+@contextlib.contextmanager
+def disk(directory: Path, megabytes: int) -> Iterator[bool]:
+    """Have a small disk of its own at a directory; False where only root can make one."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,uid={os.getuid()}", "tmpfs"]
+    mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
+    try:
+        yield not mounted.returncode
+    finally:
+        if not mounted.returncode:
+            subprocess.run([*AS_ROOT, "umount", directory], check=True)
 
 
 def caches() -> dict[str, str]:

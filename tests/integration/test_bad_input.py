@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.edge.client import Edge, fetch
-from tests.integration.conftest import AGENT, Account, Play, errors, free_port, refused
+from tests.integration.conftest import AGENT, Account, Play, disk, errors, free_port, refused
 
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 NGROK_ALONE = """
 - hosts: all
   gather_facts: false
@@ -60,11 +58,8 @@ class Refusals:
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
     """A directory on a disk of its own with room for 20 MB; None where only root can make one."""
     directory = tmp_path_factory.mktemp("disk")
-    mount = ["mount", "-t", "tmpfs", "-o", f"size=20m,uid={os.getuid()}", "tmpfs"]
-    mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
-    yield None if mounted.returncode else directory
-    if not mounted.returncode:
-        subprocess.run([*AS_ROOT, "umount", directory], check=True)
+    with disk(directory, 20) as mounted:
+        yield directory if mounted else None
 
 
 @pytest.fixture(scope="module")

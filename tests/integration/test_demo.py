@@ -19,12 +19,12 @@ import pytest
 
 from tests.demo import runs
 from tests.edge.client import CHECKOUT, fetch
+from tests.hosts.client import AS_ROOT
 from tests.integration.conftest import Play, run, wait_until
 from tests.integration.visitor import Visitor
 from tests.processes import descendants
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 # What the clients of the package indexes may need of the caller's environment, and no more.
 PASSED_ON = re.compile(
     r"PIP_(?!CACHE)\w+|\w+_(CERTS?|CERT_FILE|CERT_DIR|CA_BUNDLE|CAINFO)|\w+_proxy", re.I

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,16 +102,14 @@ def test_a_notebook_that_works_is_told_with_its_kernels(
 
 
 BROKEN: dict[str, tuple[Break, str]] = {
-    "server-killed": (
-        killed("jupyter"),
-        "The Jupyter server does not run (it ended with signal 9).",
-    ),
+    # tmux 3.3 at times knows of an exit status only later.
+    "server-killed": (killed("jupyter"), "The Jupyter server does not run"),
     "server-session-ended": (ended("jupyter"), "The Jupyter server does not run."),
     "server-hung": (hung("jupyter"), "has no answer: "),
     "server-of-another-kind": (other_program("jupyter", PAGES), "is no Jupyter server."),
     "tmux-killed": (tmux_killed, "The ngrok agent does not run."),
     "tmux-suspended": (tmux_suspended, "does not answer. What runs in its sessions goes on."),
-    "agent-killed": (killed("ngrok"), "The ngrok agent does not run (it ended with signal 9)."),
+    "agent-killed": (killed("ngrok"), "The ngrok agent does not run"),
     "agent-hung": (hung("ngrok"), "has no answer: no ngrok agent answers on "),
     "service-unreachable": (
         fault(unreachable=True),
@@ -146,7 +145,8 @@ def test_a_fleet_is_told_in_a_table(notebook: Account, fleet: str) -> None:
     assert f"box working {notebook.url()} " in said
     assert "off unreachable - - - -" in said
     assert "new not set up - - " in said
-    assert "ssh: connect to host 127.0.0.1 port " in said
+    # ssh and Ansible each have a sentence for it.
+    assert re.search(r'host "?127\.0\.0\.1', said)
 
 
 def test_programs_get_one_document_on_standard_output(notebook: Account, fleet: str) -> None:
