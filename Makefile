@@ -44,7 +44,7 @@ unit: $(VENV)/.test
 # In a browser, on hosts of their own, and on accounts of this machine. Some tests only wait, hence three processes for
 # two processors; the long ones come first.
 integration: $(VENV)/.test $(AGENT)
-	$(BIN)/pytest --no-loadscope-reorder --numprocesses 3 tests/e2e tests/hosts tests/integration
+	$(BIN)/pytest --no-loadscope-reorder --numprocesses 3 --durations 30 tests/e2e tests/hosts tests/integration
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo
