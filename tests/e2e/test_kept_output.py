@@ -266,6 +266,24 @@ def test_a_kernel_that_dies_while_nobody_is_there_is_told_in_the_cell_and_on_the
     assert "It died" not in notebook.reconnect().output
 
 
+def test_a_kernel_that_dies_before_its_page_is_known_to_have_gone(
+    notebook: Account, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file("cut-off", [COUNT.format(lines=100, pause=1)])
+    tab = open_tab("cut-off")
+    visitor = notebook.visitor()
+    pid = visitor.run(kernel_of(visitor, "cut-off"), "import os; print(os.getpid())")
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 1")
+    os.kill(int(pid), signal.SIGKILL)
+    expect(tab.page.locator(".jp-Dialog")).to_contain_text("restart automatically")
+
+    tab.close()
+
+    wait_until(lambda: "The kernel died here of signal 9" in file.text())
+    assert file.text().startswith("line 0\nline 1\n")
+
+
 @each_page
 def test_a_kernel_that_is_restarted_while_nobody_is_there(
     page_of: str, notebook: Account, new_file: NewFile, open_tab: OpenTab

@@ -24,7 +24,7 @@ def cell(notebook: Account, visitor: Visitor) -> Iterator[None]:
 def test_only_the_tunnel(notebook: Account, cell: None) -> None:
     server = notebook.pids()["jupyter"]
 
-    play = notebook.play(STOP, notebook_tunnel_only=True)
+    play = notebook.play(STOP, "-e", "notebook_tunnel_only=true")
 
     assert play.status == 0, play.output
     assert play.card("Stopped") == "the tunnel"
@@ -36,7 +36,7 @@ def test_only_the_tunnel(notebook: Account, cell: None) -> None:
 def test_nothing_while_a_cell_runs(notebook: Account, cell: None) -> None:
     before = notebook.pids()
 
-    play = notebook.play(STOP)
+    play = notebook.play(STOP, "-e", "notebook_force=false")
 
     sentence = refused(play)
     assert sentence.startswith("Action failed: A cell still runs: ")
@@ -63,7 +63,7 @@ def test_everything_and_nothing_the_second_time(notebook: Account, visitor: Visi
 
 
 def test_a_running_cell_too_where_that_is_wanted(notebook: Account, cell: None) -> None:
-    play = notebook.play(STOP, notebook_force=True)
+    play = notebook.play(STOP, "-e", "notebook_force=true")
 
     assert play.status == 0, play.output
     assert notebook.pids() == {}

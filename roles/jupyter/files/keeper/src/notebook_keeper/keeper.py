@@ -39,6 +39,9 @@ PACE_SECONDS = 0.3
 SAVE_SECONDS = 8.0
 # A page puts the last lines into the document soon after the cell has ended.
 SETTLE_SECONDS = 8.0
+# Within this time the server notices that a page was cut off: it pings pages every 30 s, and gives
+# them 90 s to answer (WebSocketMixin of jupyter_server).
+CUT_OFF_SECONDS = 120.0
 RETRY_SECONDS = 1.0
 # A page that comes back brings what it could not tell before, which we have written since. So we
 # look again for a while, if it comes back within this time, and the journal is not large.
@@ -77,6 +80,10 @@ class Execution:
     # Whether we write its outputs, and there is something to write.
     kept: bool = False
     dirty: bool = False
+    # That its kernel has died, while its page was there as far as we knew; whether the page has
+    # shown all that was printed before.
+    lost: str | None = None
+    shown: bool = False
     # What it wants to know; whether that was said in its outputs.
     asks: str | None = None
     asks_in_vain: bool = False
@@ -147,6 +154,9 @@ class OutputKeeper(Configurable):
         for execution in self._executions.values():
             if execution.session_key == connection.session_key and execution.finished is None:
                 execution.kept = execution.dirty = True
+                if execution.lost is not None:
+                    execution.journal.note(execution.lost)
+                    execution.lost = None
         self._work()
 
     def executed(self, connection: KeepingConnection, msg_id: str, cell_id: str) -> None:
@@ -297,7 +307,11 @@ class OutputKeeper(Configurable):
             of += ": the machine's memory was full"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.deaths[kernel_id] = {"died": now, "died_of": of}
-        self._end_all(kernel_id, DIED.format(of=f" of {of}" if of else ""))
+        why = DIED.format(of=f" of {of}" if of else "")
+        for execution in self._executions.values():
+            if execution.kernel_id == kernel_id and execution.ended is None and execution.whole:
+                execution.lost = why
+        self._end_all(kernel_id, why)
 
     def _end_all(self, kernel_id: str, why: str) -> None:
         """No execution of this kernel goes on."""
@@ -306,6 +320,7 @@ class OutputKeeper(Configurable):
             if execution.kernel_id == kernel_id and execution.ended is None:
                 if execution.kept and execution.whole:
                     execution.journal.note(why)
+                    execution.lost = None
                 execution.ended, execution.journal.count = time.monotonic(), None
                 execution.asks, execution.dirty = None, True
         self._work()
@@ -393,11 +408,14 @@ class OutputKeeper(Configurable):
                 if not execution.kept:
                     if execution.ended is None:
                         continue
-                    # The page has a moment to show the end. After that, a person has changed the
-                    # cell, and it is theirs.
-                    late = now - execution.ended > SETTLE_SECONDS
-                    if late or not execution.whole or shows(cell, execution.journal):
+                    # The page has a moment to show the end. After that, or when it no longer shows
+                    # it, a person has changed the cell, and it is theirs.
+                    shown = shows(cell, execution.journal)
+                    done = shown if execution.lost is None else execution.shown and not shown
+                    patience = SETTLE_SECONDS if execution.lost is None else CUT_OFF_SECONDS
+                    if done or not execution.whole or now - execution.ended > patience:
                         execution.finished = now
+                    execution.shown = shown
                     continue
                 if execution.dirty and execution.whole:
                     execution.dirty = False
