@@ -79,7 +79,7 @@ def test_outputs_are_kept_unless_that_is_not_wanted(
     assert visitor.api("GET", "/api/notebook-keeper") == {"problems": [], "deaths": {}}
     assert '"disableRTC": false' in visitor.page("/lab")[2]
 
-    plain = Visitor(neighbour.setup(jupyter_outputs_kept=False).url)
+    plain = Visitor(neighbour.setup("-e", "jupyter_outputs_kept=false").url)
 
     plain.log_in(PASSWORD)
     assert plain.page("/api/notebook-keeper")[0] == 404

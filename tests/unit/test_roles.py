@@ -65,6 +65,18 @@ def test_an_internal_variable_begins_with_underscores_and_its_role_s_name(role: 
 
 
 @each_role
+def test_a_flag_that_is_given_as_a_word_means_what_it_says(role: Path) -> None:
+    """``-e`` and inventories in INI give words, and to a template "false" is true."""
+    flags = {name for name, option in options(role) if option["type"] == "bool"}
+    files = [file for part in ("tasks", "templates", "vars") for file in role.glob(f"{part}/*")]
+    used = re.compile(rf"\b({'|'.join(flags) or '(?!)'})\b(?! \| bool| to true)")
+
+    assert [
+        line for file in files for line in file.read_text().splitlines() if used.search(line)
+    ] == []
+
+
+@each_role
 def test_an_option_without_a_default_is_a_comment_in_the_defaults(role: Path) -> None:
     commented = re.findall(r"^# (\w+):$", (role / "defaults/main.yml").read_text(), re.MULTILINE)
     without = {name for name, option in options(role) if "default" not in option}
