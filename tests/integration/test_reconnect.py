@@ -45,8 +45,7 @@ def assert_work_is_still_there(play: Play, kernel: str) -> None:
 
 
 def test_nothing_broken_nothing_changed(notebook: Account, work: str) -> None:
-    # Another test may have left a new URL that only a role was told.
-    url = notebook.reconnect().url
+    url = notebook.url()
     before = notebook.pids()
 
     play = notebook.reconnect()

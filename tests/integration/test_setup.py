@@ -45,7 +45,7 @@ def test_setup_again_changes_nothing_and_restarts_nothing(notebook: Account) -> 
 
     play = notebook.setup()
 
-    assert play.changed == 0
+    assert play.changed == 0, play.output
     assert notebook.pids() == before
     assert play.card("Started") == "nothing, everything ran"
 
@@ -129,13 +129,15 @@ def test_an_inventory_and_notebook_hosts_choose_the_machine(
 ) -> None:
     inventory = tmp_path / "inventory.ini"
     inventory.write_text(
-        "[lab]\nbox ansible_connection=local ansible_user=ada\n"
+        "[lab]\nchosen ansible_connection=local ansible_user=ada\n"
         "[other]\nelsewhere ansible_host=192.0.2.1\n"
     )
 
     play = notebook.reconnect("-i", str(inventory), notebook_hosts="lab")
 
-    assert play.changed == 0
+    # Only the page for a bookmark of this name is new.
+    assert play.changed == 1, play.output
+    assert "chosen.html" in play.output
     assert "ada@" in play.card("Without tunnel")
     assert "elsewhere" not in play.output
 
