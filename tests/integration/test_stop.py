@@ -67,3 +67,4 @@ def test_a_running_cell_too_where_that_is_wanted(notebook: Account, cell: None) 
 
     assert play.status == 0, play.output
     assert notebook.pids() == {}
+    assert notebook.reconnect().card("Repaired") == "server, agent"
