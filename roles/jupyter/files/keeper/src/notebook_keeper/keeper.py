@@ -307,20 +307,17 @@ class OutputKeeper(Configurable):
             of += ": the machine's memory was full"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.deaths[kernel_id] = {"died": now, "died_of": of}
-        why = DIED.format(of=f" of {of}" if of else "")
-        for execution in self._executions.values():
-            if execution.kernel_id == kernel_id and execution.ended is None and execution.whole:
-                execution.lost = why
-        self._end_all(kernel_id, why)
+        self._end_all(kernel_id, DIED.format(of=f" of {of}" if of else ""), died=True)
 
-    def _end_all(self, kernel_id: str, why: str) -> None:
+    def _end_all(self, kernel_id: str, why: str, *, died: bool = False) -> None:
         """No execution of this kernel goes on."""
         self._taken = {comm: taken for comm, taken in self._taken.items() if taken[0] != kernel_id}
         for execution in self._executions.values():
             if execution.kernel_id == kernel_id and execution.ended is None:
                 if execution.kept and execution.whole:
                     execution.journal.note(why)
-                    execution.lost = None
+                elif died and execution.whole:
+                    execution.lost = why
                 execution.ended, execution.journal.count = time.monotonic(), None
                 execution.asks, execution.dirty = None, True
         self._work()
