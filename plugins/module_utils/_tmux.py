@@ -111,6 +111,31 @@ class Tmux:
         A ``~`` at the start of a word is expanded, as a shell would do it.
         The pane stays when its command ends, so that its last lines can be read.
         """
+        words = self._start_words(session, argv, directory, log_file, dead)
+        if log_file:
+            with open(log_file, "wb", opener=private):
+                pass
+        self._ask(*words, prefix=outside())
+
+    def start_command(
+        self, session: str, argv: Sequence[str], directory: str, log_file: str | None
+    ) -> list[str]:
+        """Return the command by which :meth:`start` makes a session, for a later boot.
+
+        Empty where no manager of the account outlives its logins, and so could start it then.
+        """
+        prefix = outside()
+        words = self._start_words(session, argv, directory, log_file, None)
+        return [*prefix, *self._command(), *words] if prefix else []
+
+    def _start_words(
+        self,
+        session: str,
+        argv: Sequence[str],
+        directory: str,
+        log_file: str | None,
+        dead: Pane | None,
+    ) -> list[str]:
         # tmux gives a lone argument to the account's shell, and says nothing of a program that it
         # cannot execute; sh says so, and is replaced by the program.
         argv = [os.path.expanduser(word) for word in argv]
@@ -125,12 +150,10 @@ class Tmux:
         # In one call, so that the command can neither print nor end before these hold.
         words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
         if log_file:
-            with open(log_file, "wb", opener=private):
-                pass
             # pipe-pane expands formats and dates before it calls the shell.
-            shell = f"exec cat >> {shlex.quote(log_file)}"
+            shell = f"umask 077; exec cat > {shlex.quote(log_file)}"
             words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
-        self._ask(*words, prefix=outside())
+        return words
 
     def last_lines(self, pane: Pane, count: int) -> str:
         """Return the last lines a pane shows, with secrets taken out."""
@@ -149,9 +172,7 @@ class Tmux:
         self._ask("kill-session", "-t", _whole(f"={session}"))
 
     def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
-        # -u: without it tmux prints other than ASCII names as underscores in a C locale.
-        tmux = [self._binary, "-u", "-L", self._socket_name, *words]
-        argv = [*prefix, "timeout", str(SECONDS), *tmux]
+        argv = [*prefix, "timeout", str(SECONDS), *self._command(), *words]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc == NO_ANSWER and self._may_resume and not self.resumed:
             self.resumed = resume(self._server())
@@ -166,6 +187,10 @@ class Tmux:
             duplicate = re.search(r"^duplicate session|still active", err, re.MULTILINE)
             raise (DuplicateError if duplicate else TmuxError)(f"tmux {words[0]}: {err.strip()}")
         return out
+
+    def _command(self) -> list[str]:
+        # -u: without it tmux prints other than ASCII names as underscores in a C locale.
+        return [self._binary, "-u", "-L", self._socket_name]
 
     def _server(self) -> int:
         """Return the process behind the socket, 0 when there is none."""

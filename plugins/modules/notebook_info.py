@@ -295,6 +295,11 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
         result["notices"].append(
             f"Output is not kept while no page is open: {found['outputs_problem']}."
         )
+    earlier = first_line(f"{base}/earlier")
+    if earlier:
+        result["notices"].append(
+            f"The machine was rebooted at {earlier}; the kernels it had then are lost."
+        )
     if server["restart_pending"]:
         result["notices"].append(
             "Jupyter still runs with its old configuration. Run setup with -e "

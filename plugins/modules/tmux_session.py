@@ -92,6 +92,14 @@ options:
       - File that gets what the command prints, besides the pane. Begins anew with each start and is
         readable by its owner only. Its directory must exist.
     type: path
+  on_boot:
+    description:
+      - Whether the session comes back after a reboot by itself, with the same command. It takes a
+        systemd user manager that outlives logins (lingering); without one nothing is prepared, see
+        RV(starts_on_boot).
+      - With O(state=absent), or V(false), nothing of it remains.
+    type: bool
+    default: false
 requirements:
   - tmux 3.0 or newer on the host
   - Linux, for O(listens_on)
@@ -127,6 +135,16 @@ pid:
   returned: success
   type: int
   sample: 4711
+started:
+  description: Whether the command was started by this run, or would be.
+  returned: success
+  type: bool
+  sample: true
+starts_on_boot:
+  description: Whether the session comes back after a reboot by itself.
+  returned: success
+  type: bool
+  sample: true
 resumed:
   description:
     - Whether the tmux server was suspended and goes on. Nothing was started anew then.
@@ -169,7 +187,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _machine
+from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     WITHHELD,
@@ -248,11 +266,18 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
     pid = 0 if pane is None or pane.dead else pane.pid
     if wanted == "present" and pid and params["port_file"] and not check_mode:
         keep_port(params["port_file"], params["listens_on"])
+    command = []
+    if wanted == "present" and params["on_boot"]:
+        command = tmux.start_command(name, params["argv"], params["chdir"], params["log_file"])
+    unit = _boot.unit_name("tmux", params["socket_name"], name)
+    prepared = _boot.ensure(unit, f"tmux session {name}", command, check_mode=check_mode)
     # tmux 3.4 and newer moves a command into a scope of the account's systemd manager. It ends with
     # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
     ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
     return {
-        "changed": changed or tmux.resumed,
+        "changed": changed or tmux.resumed or prepared,
+        "started": changed and wanted == "present",
+        "starts_on_boot": bool(command),
         "resumed": tmux.resumed and not changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
@@ -393,6 +418,7 @@ def main() -> None:
             "replaces": {"type": "int"},
             "timeout": {"type": "int", "default": 60},
             "log_file": {"type": "path"},
+            "on_boot": {"type": "bool", "default": False},
         },
         required_if=[("state", "present", ("argv",))],
         required_by={"port_file": "listens_on"},

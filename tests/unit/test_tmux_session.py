@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.anywhere.notebook.plugins.module_utils import _tmux
+from ansible_collections.anywhere.notebook.plugins.module_utils import _login, _tmux
 from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
 from ansible_collections.anywhere.notebook.plugins.modules import tmux_session
 
@@ -75,7 +75,7 @@ def test_a_session_is_started(session: Run, tmux: TmuxServer) -> None:
 def test_a_second_run_changes_nothing(session: Run) -> None:
     first = session()
 
-    assert session() == first | {"changed": False, "diff": same("present")}
+    assert session() == first | {"changed": False, "started": False, "diff": same("present")}
 
 
 def test_a_session_is_ended(session: Run, tmux: TmuxServer) -> None:
@@ -844,3 +844,15 @@ def test_without_tmux_a_run_says_so(
 
     assert result["failed"]
     assert 'Failed to find required executable "tmux"' in result["msg"]
+
+
+def test_where_no_manager_outlives_logins_nothing_starts_on_boot(
+    session: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(_login, "LINGER_DIR", str(tmp_path))
+
+    result = session(on_boot=True)
+
+    assert (result["started"], result["starts_on_boot"]) == (True, False)
+    assert list(tmp_path.iterdir()) == []

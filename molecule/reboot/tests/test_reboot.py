@@ -1,40 +1,71 @@
-"""What reconnect brings back after a reboot."""
+"""What is there after a reboot, before anybody has done anything."""
 
 from __future__ import annotations
 
 import json
+import time
+from subprocess import CompletedProcess
 
+import pytest
 from testinfra.host import Host
 
 from tests.hosts.verify import Notebook, play
 from tests.hosts.world import directory
 
 BTIME = ("sed", "-n", "s/^btime //p", "/proc/stat")
+BOOT_SECONDS = 15
 
 
-def test_both_sessions_run_and_the_notebook_answers(host: Host) -> None:
+@pytest.fixture(scope="module")
+def reconnect() -> CompletedProcess[str]:
+    """The first reconnect after the reboot."""
+    return play("reconnect", "-e", f"notebook_report={directory()}/report.json")
+
+
+def test_both_sessions_are_back(host: Host) -> None:
     notebook = Notebook.of(host)
-    assert set(notebook.processes()) == {"jupyter", "ngrok"}
-    assert notebook.answers()
+    began = int(notebook.root("ps", "-o", "etimes=", "-p", "1"))
+    while set(notebook.processes()) != {"jupyter", "ngrok"}:
+        assert int(notebook.root("ps", "-o", "etimes=", "-p", "1")) < began + BOOT_SECONDS
+        time.sleep(0.1)
+    for pid in notebook.processes().values():
+        age = int(notebook.root("ps", "-o", "etimes=", "-p", str(pid)))
+        assert int(notebook.root("ps", "-o", "etimes=", "-p", "1")) - age <= BOOT_SECONDS
 
 
-def test_reconnect_said_what_it_started(host: Host) -> None:
-    name = Notebook.of(host).machine.name
-    report = json.loads((directory() / "report.json").read_text())
-    repaired = {row["host"]: row["repaired"] for row in report}
-    assert repaired[name] == ["server", "agent"]
-
-
-def test_that_it_was_rebooted_is_known(host: Host) -> None:
-    notebook = Notebook.of(host)
-    started = notebook.root("date", "-d", "@" + notebook.root(*BTIME).strip(), "+%F %R %Z")
-    assert notebook.read("jupyter/earlier").splitlines()[0] == started.strip()
-
-
-def test_the_sessions_outlive_the_login_that_reconnected(host: Host) -> None:
+def test_they_are_in_scopes_of_the_account_s_manager(host: Host) -> None:
     notebook = Notebook.of(host)
     for pid in notebook.processes().values():
         assert "/user@1000.service/" in notebook.cgroup(pid)
+
+
+def test_a_session_has_the_command_it_had(host: Host) -> None:
+    odd = Notebook.of(host).root("cat", "/home/dev/odd")
+    assert odd.splitlines() == ['100% $HOME \\n "quoted"', ";", "#{pid}"]
+
+
+def test_reconnect_finds_nothing_to_repair(host: Host, reconnect: CompletedProcess[str]) -> None:
+    assert reconnect.returncode == 0, reconnect.stdout
+    name = Notebook.of(host).machine.name
+    report = {row["host"]: row for row in json.loads((directory() / "report.json").read_text())}
+    assert (report[name]["error"], report[name]["repaired"]) == (None, [])
+    assert Notebook.of(host).answers()
+
+
+def test_it_changes_nothing_where_the_url_stays(reconnect: CompletedProcess[str]) -> None:
+    recap = next(line for line in reconnect.stdout.splitlines() if line.startswith("trixie  "))
+    assert " changed=0 " in recap
+
+
+def test_it_says_that_the_kernels_are_lost(host: Host, reconnect: CompletedProcess[str]) -> None:
+    notebook = Notebook.of(host)
+    started = notebook.root("date", "-d", "@" + notebook.root(*BTIME).strip(), "+%F %R %Z")
+    lost = f"The machine was, at {started.strip()}; the kernels it had then are lost."
+    assert reconnect.stdout.count(f"Rebooted:        {lost}") == 2
+
+
+def test_status_says_so_too() -> None:
+    assert play("status").stdout.count("The machine was rebooted at 20") == 2
 
 
 def test_a_further_reconnect_changes_nothing() -> None:
