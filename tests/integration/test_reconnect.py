@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.demo import runs
 from tests.edge.client import Edge, fetch
+from tests.integration.breaks import kill
 from tests.integration.conftest import PASSWORD, Account, Play, wait_until
 from tests.integration.visitor import Visitor
 
@@ -28,12 +26,6 @@ def work(notebook: Account, visitor: Visitor) -> Iterator[str]:
     visitor = notebook.visitor()
     if kernel in visitor.kernels():
         visitor.api("DELETE", f"/api/kernels/{kernel}")
-
-
-def kill(pid: int) -> None:
-    """End a process as a crash does, and wait until it is gone."""
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not runs(pid))
 
 
 def assert_work_is_still_there(play: Play, kernel: str) -> None:
