@@ -27,11 +27,11 @@ demo-stop:
 	@$(PYTHON) -m tests.demo stop
 
 # Of lint and unit neither keeps two processors busy.
-test: $(VENV)/.test
+test: $(VENV)/.aws
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
 	@$(MAKE) --no-print-directory integration
 
-lint: $(VENV)/.test
+lint: $(VENV)/.aws
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -43,7 +43,7 @@ unit: $(VENV)/.test
 
 # In a browser, on hosts of their own, and on accounts of this machine. Some tests only wait, hence three processes for
 # two processors; the long ones come first.
-integration: $(VENV)/.test $(AGENT)
+integration: $(VENV)/.aws $(AGENT)
 	$(BIN)/pytest --no-loadscope-reorder --numprocesses 3 --durations 30 tests/e2e tests/hosts tests/integration
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
@@ -72,6 +72,14 @@ $(VENV)/.test: $(VENV)/.demo tests/requirements.txt
 	  ssh:openssh-client
 	@echo "==> Adding what the tests need"
 	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement tests/requirements.txt
+	@touch $@
+
+# Apart from the rest, which has to do without boto3.
+$(VENV)/.aws: $(VENV)/.test tests/aws-requirements.txt tests/fetch_aws.sh
+	@echo "==> Adding what names an EC2 instance, and an AWS to test it with"
+	@$(PYTHON) -m venv --without-pip $(VENV)/aws
+	@$(BIN)/uv pip install --python $(VENV)/aws/bin/python --require-hashes --requirement tests/aws-requirements.txt
+	@tests/fetch_aws.sh $(BIN)/python $(VENV)/collections
 	@touch $@
 
 $(AGENT): tests/fetch_agent.sh

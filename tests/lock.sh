@@ -14,3 +14,4 @@ uv=$1
 compile jupyter 3.9 roles/jupyter/files/requirements.txt
 compile demo 3.11 requirements.txt
 compile test 3.11 tests/requirements.txt --constraint requirements.txt
+compile aws 3.11 tests/aws-requirements.txt --constraint requirements.txt
