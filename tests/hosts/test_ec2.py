@@ -1,0 +1,190 @@
+"""Hosts that are EC2 instances: found, woken, put to sleep, launched and terminated."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.edge.client import CHECKOUT, Edge, fetch
+from tests.hosts import Run
+from tests.hosts.moto import PROGRAMS, Aws
+from tests.hosts.world import CACHE, equip, inventory
+from tests.integration.conftest import Play, refused, run
+
+RECONNECT = "anywhere.notebook.reconnect"
+SETUP = "anywhere.notebook.setup"
+SLEEP = "anywhere.notebook.sleep"
+FILES = CHECKOUT / "roles/ec2/files"
+POLICY = FILES / "policy.json"
+# The environment of the tests, which has no boto3.
+HERE = Path(sys.executable).parent
+# Of this machine, where nobody listens.
+NOWHERE = "127.0.0.9"
+
+
+class Person:
+    """Somebody with a home, an AWS, and no inventory."""
+
+    def __init__(self, home: Path, aws: Aws) -> None:
+        self.home = home
+        self.aws = aws
+        self.ssh: list[str] = []
+        self.variables: dict[str, Any] = {"ec2_address_from": "tag:address", "ec2_timeout": 60}
+
+    def join(self, run: Run, edge: Edge) -> None:
+        """Have what it takes to log in to the run's hosts, and their keys in this home."""
+        told = inventory(run, edge, [], self.home)["all"]["vars"]
+        # As an option of the command, because a variable of it would outrank the role's.
+        options = told.pop("ansible_ssh_common_args").replace("/dev/null", str(self.home / "known_hosts"))
+        self.ssh = ["--ssh-common-args", options.replace("-oStrictHostKeyChecking=no ", "")]
+        # The instance says the one, and the other would hold for this computer as well.
+        del told["ansible_user"], told["ansible_python_interpreter"]
+        self.variables |= told
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if "AWS" not in name}
+        return kept | {
+            "HOME": str(self.home),
+            "ANSIBLE_HOME": str(self.home / ".ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            **self.aws.environment(),
+        }
+
+    def play(
+        self, playbook: str, *flags: str, programs: Path = PROGRAMS, without: str = "-", **more: object
+    ) -> Play:
+        """Run a playbook, with the person's variables and the ones given."""
+        file = self.home / "variables.json"
+        file.write_text(json.dumps(self.variables | more))
+        command = [programs / "ansible-playbook", playbook, "-e", f"@{file}", *flags]
+        told = {name: value for name, value in self.environment().items() if without not in name}
+        return run([*map(str, command)], cwd=self.home, env=told)
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[Aws]:
+    with Aws(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def person(tmp_path: Path, aws: Aws) -> Person:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Person(home, aws)
+
+
+def test_an_instance_that_is_not_there(person: Person) -> None:
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "There is no EC2 instance box in the region that is configured" in sentence
+
+
+def test_two_instances_with_one_name(person: Person, aws: Aws) -> None:
+    ids = {aws.launch("box"), aws.launch("box")}
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "2 EC2 instances" in sentence
+    assert all(each in sentence for each in ids)
+
+
+def test_no_credentials(person: Person) -> None:
+    sentence = refused(person.play(RECONNECT, without="_KEY", ec2_instance="box"))
+
+    assert "There are no AWS credentials." in sentence
+    assert "AWS_PROFILE" in sentence
+
+
+def test_no_region(person: Person) -> None:
+    sentence = refused(person.play(RECONNECT, without="REGION", ec2_instance="box"))
+
+    assert "Set ec2_region or AWS_REGION." in sentence
+
+
+def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
+    aws.check(True)
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "AWS does not know these credentials." in sentence
+    assert aws.credentials["AWS_SECRET_ACCESS_KEY"] not in sentence
+
+
+@pytest.mark.parametrize(
+    "action", ["ec2:DescribeInstances", "ec2:StartInstances", "ec2:StopInstances"]
+)
+def test_the_policy_has_not_one_action_too_many(person: Person, aws: Aws, action: str) -> None:
+    instance = aws.launch("box", address=NOWHERE)
+    if action != "ec2:StopInstances":
+        aws.stop(instance)
+    policy = json.loads(POLICY.read_text())
+    for statement in policy["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != action]
+    aws.permit(policy)
+
+    playbook = SLEEP if action == "ec2:StopInstances" else RECONNECT
+    play = person.play(playbook, ec2_instance="box", notebook_force=True)
+
+    assert f"it lacks the permission {action}" in refused(play)
+    assert "/roles/ec2/files/policy.json" in refused(play)
+
+
+def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box", address=NOWHERE)
+    aws.stop(instance)
+
+    play = person.play(RECONNECT, ec2_instance="box", ec2_timeout=2)
+
+    assert f"nobody could log in at {NOWHERE} within 2 s" in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_no_boto3(person: Person) -> None:
+    sentence = refused(person.play(RECONNECT, programs=HERE, ec2_instance="box"))
+
+    assert "pip install boto3 botocore" in sentence
+
+
+def test_an_instance_from_setup_over_sleep_to_reconnect(
+    network: tuple[Run, Edge], person: Person, aws: Aws
+) -> None:
+    run, edge = network
+    host = run.up("box", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
+    equip(host, run, edge)
+    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+    known = person.home / "known_hosts"
+    person.join(run, edge)
+    aws.stop(instance)
+    with aws.behind(instance, host):
+        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
+        assert setup.status == 0, setup.output
+        assert json.loads(fetch(setup.url, "/api").body)["version"]
+        assert f"dev@{host.address}" in setup.card("Jupyter log")
+        key = known.read_text()
+        assert {line.split()[0] for line in key.splitlines()} == {instance}
+
+        sleep = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert (sleep.status, sleep.changed) == (0, 1), sleep.output
+        assert aws.state(instance) == "stopped"
+        again = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert reconnect.status == 0, reconnect.output
+        assert json.loads(fetch(reconnect.url, "/api").body)["version"]
+        assert known.read_text() == key
+        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        # Another machine, or another disk, has another key.
+        host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+        other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert "does not have the host key that" in refused(other)
