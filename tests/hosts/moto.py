@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.hosts.client import Host
 
 PROGRAMS = CHECKOUT / ".venv/aws/bin"
 VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08"}
+START_SECONDS = 30.0
 IMAGE = "ami-0debian130000000"
 # What launch looks for; moto keeps no volume's encryption or size in an image.
 IMAGES = [
@@ -66,22 +68,23 @@ class Aws:
     def __enter__(self) -> Self:
         images = self._directory / "images.json"
         images.write_text(json.dumps(IMAGES))
-        self._log = (self._directory / "moto.log").open("w+")
-        self._child = subprocess.Popen(
-            [PROGRAMS / "moto_server", "--port", "0"],
-            env=os.environ | {"MOTO_AMIS_PATH": str(images), "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self._child.stdout
-        for line in self._child.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                self.url = found[0]
-                return self
-        self._end()
-        raise RuntimeError("moto's server did not start")
+        log = self._directory / "moto.log"
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                [PROGRAMS / "moto_server", "--port", "0"],
+                env=os.environ | {"MOTO_AMIS_PATH": str(images), "NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        limit = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
+            if self._child.poll() is not None or time.monotonic() > limit:
+                self._end()
+                raise RuntimeError(f"moto's server did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        self.url = found[0]
+        return self
 
     def __exit__(
         self,
@@ -93,7 +96,7 @@ class Aws:
 
     def _end(self) -> None:
         self._child.terminate()
-        self._child.communicate()
+        self._child.wait()
 
     def environment(self) -> dict[str, str]:
         """What tells boto3 of this AWS and of nothing else."""
