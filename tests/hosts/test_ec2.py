@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,15 @@ import pytest
 
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
-from tests.hosts.moto import PROGRAMS, Aws
+from tests.hosts.moto import IMAGE, PROGRAMS, Aws, text
 from tests.hosts.world import CACHE, equip, inventory
 from tests.integration.conftest import Play, refused, run
 
 RECONNECT = "anywhere.notebook.reconnect"
 SETUP = "anywhere.notebook.setup"
 SLEEP = "anywhere.notebook.sleep"
+LAUNCH = "anywhere.notebook.launch"
+TERMINATE = "anywhere.notebook.terminate"
 FILES = CHECKOUT / "roles/ec2/files"
 POLICY = FILES / "policy.json"
 # The environment of the tests, which has no boto3.
@@ -34,6 +39,9 @@ class Person:
     def __init__(self, home: Path, aws: Aws) -> None:
         self.home = home
         self.aws = aws
+        self.programs = PROGRAMS
+        # What the names of variables contain that are to be missing.
+        self.without = "-"
         self.ssh: list[str] = []
         self.variables: dict[str, Any] = {"ec2_address_from": "tag:address", "ec2_timeout": 60}
 
@@ -41,7 +49,9 @@ class Person:
         """Have what it takes to log in to the run's hosts, and their keys in this home."""
         told = inventory(run, edge, [], self.home)["all"]["vars"]
         # As an option of the command, because a variable of it would outrank the role's.
-        options = told.pop("ansible_ssh_common_args").replace("/dev/null", str(self.home / "known_hosts"))
+        options = told.pop("ansible_ssh_common_args").replace(
+            "/dev/null", str(self.home / "known_hosts")
+        )
         self.ssh = ["--ssh-common-args", options.replace("-oStrictHostKeyChecking=no ", "")]
         # The instance says the one, and the other would hold for this computer as well.
         del told["ansible_user"], told["ansible_python_interpreter"]
@@ -57,14 +67,14 @@ class Person:
             **self.aws.environment(),
         }
 
-    def play(
-        self, playbook: str, *flags: str, programs: Path = PROGRAMS, without: str = "-", **more: object
-    ) -> Play:
+    def play(self, playbook: str, *flags: str, **more: object) -> Play:
         """Run a playbook, with the person's variables and the ones given."""
         file = self.home / "variables.json"
         file.write_text(json.dumps(self.variables | more))
-        command = [programs / "ansible-playbook", playbook, "-e", f"@{file}", *flags]
-        told = {name: value for name, value in self.environment().items() if without not in name}
+        command = [self.programs / "ansible-playbook", playbook, "-e", f"@{file}", *flags]
+        told = {
+            name: value for name, value in self.environment().items() if self.without not in name
+        }
         return run([*map(str, command)], cwd=self.home, env=told)
 
 
@@ -97,14 +107,18 @@ def test_two_instances_with_one_name(person: Person, aws: Aws) -> None:
 
 
 def test_no_credentials(person: Person) -> None:
-    sentence = refused(person.play(RECONNECT, without="_KEY", ec2_instance="box"))
+    person.without = "_KEY"
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
 
     assert "There are no AWS credentials." in sentence
     assert "AWS_PROFILE" in sentence
 
 
 def test_no_region(person: Person) -> None:
-    sentence = refused(person.play(RECONNECT, without="REGION", ec2_instance="box"))
+    person.without = "REGION"
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
 
     assert "Set ec2_region or AWS_REGION." in sentence
 
@@ -148,7 +162,9 @@ def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> Non
 
 
 def test_no_boto3(person: Person) -> None:
-    sentence = refused(person.play(RECONNECT, programs=HERE, ec2_instance="box"))
+    person.programs = HERE
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
 
     assert "pip install boto3 botocore" in sentence
 
@@ -188,3 +204,122 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
         other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
         assert "does not have the host key that" in refused(other)
+
+
+def test_launch_and_terminate(person: Person, aws: Aws) -> None:
+    key = person.home / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    given = {
+        "ec2_instance": "box",
+        "ec2_public_key_file": f"{key}.pub",
+        "ec2_ssh_from": "203.0.113.7/32",
+    }
+
+    dry = person.play(LAUNCH, "--check", "--diff", **given)
+    assert dry.status == 0, dry.output
+    assert aws.ask("DescribeInstances").findall(".//instanceId") == []
+
+    launch = person.play(LAUNCH, **given)
+    assert launch.status == 0, launch.output
+    made = aws.ask("DescribeInstances")
+    instance = text(made, ".//instanceId")
+    assert "anywhere.notebook.setup -e ec2_instance=box" in launch.output
+    assert tags(made) == {"Name": "box", "notebook": "true", "notebook_user": "admin"}
+    assert text(made, ".//instancesSet/item/imageId") == IMAGE
+    assert text(made, ".//ebs/deleteOnTermination") == "false"
+    volume = aws.ask("DescribeVolumes")
+    assert (text(volume, ".//encrypted"), text(volume, ".//size")) == ("true", "20")
+    (rule,) = aws.ask("DescribeSecurityGroups", GroupName__1="notebook-box").findall(
+        ".//ipPermissions/item"
+    )
+    assert (text(rule, "fromPort"), text(rule, "toPort")) == ("22", "22")
+    assert text(rule, ".//cidrIp") == "203.0.113.7/32"
+    shutdown = aws.ask(
+        "DescribeInstanceAttribute",
+        InstanceId=instance,
+        Attribute="instanceInitiatedShutdownBehavior",
+    )
+    assert text(shutdown, ".//instanceInitiatedShutdownBehavior/value") == "stop"
+
+    again = person.play(LAUNCH, **given)
+    assert (again.status, again.changed) == (0, 0), again.output
+
+    other = person.play(TERMINATE, ec2_instance="box", ec2_confirm="boxer")
+    assert '"boxer" is not "box", so nothing was terminated.' in refused(other)
+    unasked = person.play(TERMINATE, ec2_instance="box")
+    assert "nothing was terminated" in refused(unasked)
+    assert aws.state(instance) == "running"
+
+    terminate = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+    assert (terminate.status, terminate.changed) == (0, 1), terminate.output
+    assert aws.state(instance) == "terminated"
+    assert text(aws.ask("DescribeVolumes"), ".//volumeId") in terminate.output
+    again = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+    assert (again.status, again.changed) == (0, 0), again.output
+
+
+def test_a_disk_that_would_be_lost_is_not(person: Person, aws: Aws) -> None:
+    # moto's own default, as it is that of AWS.
+    instance = aws.launch("box")
+
+    play = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+
+    assert text(aws.instance(instance), ".//ebs/volumeId") in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_the_inventory_has_running_and_stopped_instances_of_several_regions(
+    person: Person, aws: Aws, tmp_path: Path
+) -> None:
+    inventory_file = tmp_path / "notebook.aws_ec2.yml"
+    written = (FILES / inventory_file.name).read_text()
+    inventory_file.write_text(written.replace("- us-east-1", "- us-east-1\n  - eu-west-1"))
+    running = aws.launch("runs", notebook="true", notebook_user="ubuntu")
+    stopped = aws.launch("sleeps", notebook="true")
+    aws.stop(stopped)
+    far = aws.launch("far", region="eu-west-1", notebook="true")
+    aws.launch("other")
+    aws.permit(json.loads(POLICY.read_text()))
+
+    done = subprocess.run(
+        [PROGRAMS / "ansible-inventory", "-i", inventory_file, "--list"],
+        env=person.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "reserved name" not in done.stderr
+    # What AWS says is no template to Ansible, and marked so.
+    found = json.loads(done.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value))
+    assert sorted(found["notebook"]["hosts"]) == ["far", "runs", "sleeps"]
+    hosts = found["_meta"]["hostvars"]
+    assert [hosts[name]["ec2_instance"] for name in ("runs", "sleeps", "far")] == [
+        running,
+        stopped,
+        far,
+    ]
+    assert (hosts["far"]["ec2_region"], hosts["runs"]["ec2_region"]) == ("eu-west-1", "us-east-1")
+    assert (hosts["runs"]["ansible_user"], hosts["sleeps"]["ansible_user"]) == ("ubuntu", "admin")
+    assert hosts["runs"]["ansible_host"] == hosts["runs"]["aws_public_ip_address"]
+
+    # Named by its id, it is the host of the inventory.
+    one = person.play(
+        SLEEP,
+        "-i",
+        str(inventory_file),
+        ec2_instance=running,
+        ec2_region="us-east-1",
+        notebook_force=True,
+    )
+    assert (one.status, one.changed) == (0, 1), one.output
+    assert re.findall(r"^(\S+) +: ok=", one.output, re.MULTILINE) == ["localhost", "runs"]
+    rest = person.play(SLEEP, "-i", str(inventory_file), notebook_force=True)
+    assert (rest.status, rest.changed) == (0, 1), rest.output
+    assert re.findall(r"^(\S+) +: ok=.* changed=1 ", rest.output, re.MULTILINE) == ["far"]
+
+
+def tags(answer: ElementTree.Element) -> dict[str, str]:
+    """The tags of the one instance there."""
+    return {text(item, "key"): text(item, "value") for item in answer.findall(".//tagSet/item")}

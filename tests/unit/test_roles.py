@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted((CHECKOUT / "roles").iterdir())
-ENTRY_POINTS = ["main", "preflight", "session"]
+# What runs on a host has these; the machine itself is another matter.
+ENTRY_POINTS = {role: ["main", "preflight", "session"] for role in ("jupyter", "ngrok", "tmux")} | {
+    "ec2": ["wake", "sleep", "launch", "terminate", "shutdown"]
+}
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -85,15 +89,36 @@ def test_an_option_without_a_default_is_a_comment_in_the_defaults(role: Path) ->
 
 
 @each_role
-@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_an_entry_point_has_tasks_and_a_specification(role: Path, entry_point: str) -> None:
-    assert (role / f"tasks/{entry_point}.yml").is_file()
-    assert entry_point in entry_points(role)
+def test_the_entry_points_have_tasks_and_a_specification(role: Path) -> None:
+    for entry_point in ENTRY_POINTS[role.name]:
+        assert (role / f"tasks/{entry_point}.yml").is_file()
+        assert entry_point in entry_points(role)
 
 
 @each_role
 def test_every_specification_has_tasks(role: Path) -> None:
     assert [name for name in entry_points(role) if not (role / f"tasks/{name}.yml").exists()] == []
+
+
+def test_only_the_role_ec2_needs_what_is_of_aws() -> None:
+    """Who names no instance needs neither the collection nor boto3; here there is none."""
+    files = [
+        file
+        for part in ("playbooks", "plugins", "roles")
+        for file in (CHECKOUT / part).rglob("*")
+        if file.suffix in (".py", ".yml", ".j2") and CHECKOUT / "roles/ec2" not in file.parents
+    ]
+
+    assert [file for file in files if re.search(r"amazon\.aws|boto", file.read_text())] == []
+    assert [name for name in ("boto3", "botocore") if find_spec(name)] == []
+
+
+def test_nothing_of_the_role_ec2_is_resolved_before_it_is_needed() -> None:
+    """An import is resolved when the playbook is read, an include when it is reached."""
+    for file in (CHECKOUT / "playbooks").glob("*.yml"):
+        assert not re.search(r"import_role:\s+name: anywhere\.notebook\.ec2", file.read_text()), (
+            file
+        )
 
 
 def imports(node: object) -> Iterator[tuple[str, str]]:
