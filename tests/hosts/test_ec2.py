@@ -18,7 +18,8 @@ from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
 from tests.hosts.moto import IMAGE, PROGRAMS, Aws, text
 from tests.hosts.world import CACHE, equip, inventory
-from tests.integration.conftest import Play, refused, run
+from tests.integration.conftest import PASSWORD, Play, refused, run
+from tests.integration.visitor import Visitor
 
 RECONNECT = "anywhere.notebook.reconnect"
 SETUP = "anywhere.notebook.setup"
@@ -31,6 +32,14 @@ POLICY = FILES / "policy.json"
 HERE = Path(sys.executable).parent
 # Of this machine, where nobody listens.
 NOWHERE = "127.0.0.9"
+SHUTDOWN = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: anywhere.notebook.ec2
+        tasks_from: shutdown
+"""
 
 
 class Person:
@@ -40,6 +49,9 @@ class Person:
         self.home = home
         self.aws = aws
         self.programs = PROGRAMS
+        self.collections = CHECKOUT / ".venv/collections"
+        # A play of somebody's own.
+        (home / "shutdown.yml").write_text(SHUTDOWN)
         # What the names of variables contain that are to be missing.
         self.without = "-"
         self.ssh: list[str] = []
@@ -55,14 +67,14 @@ class Person:
         self.ssh = ["--ssh-common-args", options.replace("-oStrictHostKeyChecking=no ", "")]
         # The instance says the one, and the other would hold for this computer as well.
         del told["ansible_user"], told["ansible_python_interpreter"]
-        self.variables |= told
+        self.variables |= told | {"jupyter_password": PASSWORD}
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if "AWS" not in name}
         return kept | {
             "HOME": str(self.home),
             "ANSIBLE_HOME": str(self.home / ".ansible"),
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **self.aws.environment(),
         }
@@ -89,6 +101,24 @@ def person(tmp_path: Path, aws: Aws) -> Person:
     home = tmp_path / "home"
     home.mkdir()
     return Person(home, aws)
+
+
+def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Person) -> None:
+    collections = person.home / "collections"
+    ours = collections / "ansible_collections/anywhere/notebook"
+    ours.parent.mkdir(parents=True)
+    ours.symlink_to(CHECKOUT)
+    person.collections = collections
+    person.programs = HERE
+    person.variables = {"ngrok_authtoken": "any"}
+
+    for playbook in (SETUP, RECONNECT):
+        play = person.play(playbook, "-i", f"{NOWHERE},")
+
+        assert f"fatal: [{NOWHERE}]: UNREACHABLE!" in play.output
+        assert "localhost" not in play.output
+        assert "WARNING" not in play.output
+        assert play.output.count("PLAY [") == 1
 
 
 def test_an_instance_that_is_not_there(person: Person) -> None:
@@ -133,18 +163,25 @@ def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", ["ec2:DescribeInstances", "ec2:StartInstances", "ec2:StopInstances"]
+    ("action", "playbook"),
+    [
+        ("ec2:DescribeInstances", RECONNECT),
+        ("ec2:DescribeInstanceAttribute", "shutdown.yml"),
+        ("ec2:StartInstances", RECONNECT),
+        ("ec2:StopInstances", SLEEP),
+    ],
 )
-def test_the_policy_has_not_one_action_too_many(person: Person, aws: Aws, action: str) -> None:
+def test_the_policy_has_not_one_action_too_many(
+    person: Person, aws: Aws, action: str, playbook: str
+) -> None:
     instance = aws.launch("box", address=NOWHERE)
-    if action != "ec2:StopInstances":
+    if playbook == RECONNECT:
         aws.stop(instance)
     policy = json.loads(POLICY.read_text())
     for statement in policy["Statement"]:
         statement["Action"] = [each for each in statement["Action"] if each != action]
     aws.permit(policy)
 
-    playbook = SLEEP if action == "ec2:StopInstances" else RECONNECT
     play = person.play(playbook, ec2_instance="box", notebook_force=True)
 
     assert f"it lacks the permission {action}" in refused(play)
@@ -154,11 +191,42 @@ def test_the_policy_has_not_one_action_too_many(person: Person, aws: Aws, action
 def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> None:
     instance = aws.launch("box", address=NOWHERE)
     aws.stop(instance)
+    # It is enough.
+    aws.permit(json.loads(POLICY.read_text()))
 
+    dry = person.play(RECONNECT, "--check", "--diff", ec2_instance="box")
     play = person.play(RECONNECT, ec2_instance="box", ec2_timeout=2)
 
+    aws.check(False)
+    assert dry.status == 0, dry.output
+    assert f"box ({instance}) would be started." in dry.output
     assert f"nobody could log in at {NOWHERE} within 2 s" in refused(play)
     assert aws.state(instance) == "running"
+
+
+def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box", address=NOWHERE)
+
+    play = person.play(SLEEP, ec2_instance="box", ec2_timeout=2)
+
+    assert "nobody can say whether a cell runs" in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_an_instance_that_a_shutdown_would_terminate(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+
+    stopped = person.play("shutdown.yml", ec2_instance="box")
+    aws.ask(
+        "ModifyInstanceAttribute",
+        InstanceId=instance,
+        Attribute="instanceInitiatedShutdownBehavior",
+        Value="terminate",
+    )
+    terminated = person.play("shutdown.yml", ec2_instance="box")
+
+    assert (stopped.status, stopped.changed) == (0, 0), stopped.output
+    assert "is terminated when its system shuts down" in refused(terminated)
 
 
 def test_no_boto3(person: Person) -> None:
@@ -187,10 +255,17 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         key = known.read_text()
         assert {line.split()[0] for line in key.splitlines()} == {instance}
 
+        visitor = Visitor(setup.url)
+        visitor.log_in(PASSWORD)
+        kernel = visitor.kernel()
+        with visitor.computing(kernel):
+            busy = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert f"box ({instance}) was not stopped: a cell still runs" in refused(busy)
+        visitor.end_kernels()
         sleep = person.play(SLEEP, *person.ssh, ec2_instance="box")
         assert (sleep.status, sleep.changed) == (0, 1), sleep.output
         assert aws.state(instance) == "stopped"
-        again = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        again = person.play(SLEEP, ec2_instance="box")
         assert (again.status, again.changed) == (0, 0), again.output
 
         reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
