@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
@@ -28,6 +30,14 @@ LAUNCH = "anywhere.notebook.launch"
 TERMINATE = "anywhere.notebook.terminate"
 FILES = CHECKOUT / "roles/ec2/files"
 POLICY = FILES / "policy.json"
+README = CHECKOUT / "roles/ec2/README.md"
+# What Systems Manager is to ssh: a way to the instance's own port 22.
+SYSTEMS_MANAGER = """\
+#!/bin/sh
+[ "$1 $2 $3 $4" = "ssm start-session --target {instance}" ] || exit 1
+[ "$5 $6 $7 $8" = "--document-name AWS-StartSSHSession --parameters portNumber=22" ] || exit 1
+exec {ssh} -W localhost:22
+"""
 # The environment of the tests, which has no boto3.
 HERE = Path(sys.executable).parent
 # Of this machine, where nobody listens.
@@ -73,6 +83,7 @@ class Person:
         kept = {name: value for name, value in os.environ.items() if "AWS" not in name}
         return kept | {
             "HOME": str(self.home),
+            "PATH": f"{self.home}/bin:{os.environ['PATH']}",
             "ANSIBLE_HOME": str(self.home / ".ansible"),
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -275,6 +286,22 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
         assert (again.status, again.changed) == (0, 0), again.output
 
+        told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
+        variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
+        variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
+        file = person.home / "inventory.json"
+        file.write_text(json.dumps({"all": {"hosts": {"box": variables}}}))
+        relay = shlex.join(host.ssh())
+        program = person.home / "bin/aws"
+        program.parent.mkdir()
+        program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
+        program.chmod(0o755)
+        del person.variables["ec2_address_from"]
+        through = person.play(RECONNECT, "-i", str(file))
+        assert through.status == 0, through.output
+        assert f"dev@{instance}" in through.card("Jupyter log")
+        person.variables["ec2_address_from"] = "tag:address"
+
         # Another machine, or another disk, has another key.
         host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
         other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
@@ -294,7 +321,10 @@ def test_launch_and_terminate(person: Person, aws: Aws) -> None:
     assert dry.status == 0, dry.output
     assert aws.ask("DescribeInstances").findall(".//instanceId") == []
 
+    (policy,) = re.findall(r"```json\n(.*?)```", README.read_text(), re.DOTALL)
+    aws.permit(json.loads(policy))
     launch = person.play(LAUNCH, **given)
+    aws.check(False)
     assert launch.status == 0, launch.output
     made = aws.ask("DescribeInstances")
     instance = text(made, ".//instanceId")
@@ -325,7 +355,9 @@ def test_launch_and_terminate(person: Person, aws: Aws) -> None:
     assert "nothing was terminated" in refused(unasked)
     assert aws.state(instance) == "running"
 
+    aws.check(True)
     terminate = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+    aws.check(False)
     assert (terminate.status, terminate.changed) == (0, 1), terminate.output
     assert aws.state(instance) == "terminated"
     assert text(aws.ask("DescribeVolumes"), ".//volumeId") in terminate.output
