@@ -134,6 +134,25 @@ kernels:
   returned: success
   type: list
   elements: dict
+idle:
+  description: Whether the machine goes to sleep when nobody uses it, and when.
+  returned: success
+  type: dict
+  contains:
+    "on":
+      description: Whether it does, see C(jupyter_idle_minutes) of the role C(jupyter).
+      type: bool
+      sample: true
+    seconds:
+      description: How long nobody has used it, as of the last look, which is a minute old at most.
+      type: int
+      sample: 840
+    sleeps_at:
+      description:
+        - When it goes to sleep unless somebody uses it, ISO 8601 in UTC; empty before the last
+          minutes.
+      type: str
+      sample: "2026-11-23T21:40:00Z"
 tunnel:
   description: The ngrok agent and its endpoint.
   returned: success
@@ -193,6 +212,7 @@ machine:
 import datetime
 import glob
 import hashlib
+import json
 import os
 import pwd
 import re
@@ -213,6 +233,9 @@ if t.TYPE_CHECKING:
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
 PACKAGES = ("jupyterlab", "notebook", "jupyter_server")
+# What looks every minute whether somebody uses the machine, and after how many seconds it does not.
+IDLE_TIMER = "~/.config/systemd/user/anywhere-notebook-idle.timer"
+IDLE_LATE = 300
 # Of a session when tmux does not answer.
 UNKNOWN = Pane("", 0, dead=True, ending="", server=0)
 
@@ -237,6 +260,7 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
             "terminals": 0,
         },
         "kernels": [],
+        "idle": {"on": False, "seconds": 0, "sleeps_at": ""},
         "tunnel": {
             "running": False,
             "pid": 0,
@@ -263,6 +287,7 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
         server = agent = UNKNOWN
     add_server(result, jupyter, server, run)
     add_tunnel(result, ngrok, agent, params["ngrok_endpoint_name"], run)
+    add_idle(result, jupyter)
     return result
 
 
@@ -342,6 +367,34 @@ def add_tunnel(
         result["problems"].append(f"The ngrok agent runs, but is not connected: {found['msg']}")
     elif not found["online"]:
         result["problems"].append(f"The ngrok agent has no endpoint {endpoint_name}.")
+
+
+def add_idle(result: dict[str, t.Any], base: str) -> None:
+    """Add when the machine goes to sleep, as ``idle.py`` in the directory ``base`` has it."""
+    if not os.path.exists(os.path.expanduser(IDLE_TIMER)):
+        return
+    idle = result["idle"]
+    idle["on"] = True
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    try:
+        with open(f"{base}/idle.json", encoding="utf-8") as file:
+            last = json.load(file)
+    except FileNotFoundError:
+        last = {"boot": ""}
+    this_boot = last["boot"] == first_line("/proc/sys/kernel/random/boot_id")
+    if now - (last["looked"] if this_boot else 0) > IDLE_LATE:
+        result["notices"].append(
+            "The machine is to go to sleep when nobody uses it, but nothing looks whether somebody "
+            f"does: systemctl --user status {os.path.basename(IDLE_TIMER)} may say why."
+        )
+    elif this_boot:
+        idle["seconds"] = int(last["looked"] - last["since"])
+        idle["sleeps_at"] = last["sleeps_at"]
+        if idle["sleeps_at"]:
+            result["notices"].append(
+                f"Nobody uses it: the machine goes to sleep at {idle['sleeps_at'][11:16]} UTC, "
+                "unless somebody runs a cell."
+            )
 
 
 def trouble(what: str, pane: Pane | None, address: str, found: dict[str, t.Any]) -> str:

@@ -46,7 +46,7 @@ def test_a_host_is_what_the_module_returns_and_what_the_playbook_adds() -> None:
 
 
 def test_the_parts_are_as_the_module_returns_them() -> None:
-    for name in ("server", "tunnel", "machine"):
+    for name in ("server", "idle", "tunnel", "machine"):
         assert types_of(SCHEMA[name]) == documented(RETURN[name]["contains"]), name
 
 
