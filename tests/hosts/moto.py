@@ -27,6 +27,8 @@ from tests.hosts.client import Host
 PROGRAMS = CHECKOUT / ".venv/aws/bin"
 VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08"}
 START_SECONDS = 30.0
+# Of this machine, where nobody listens.
+NOWHERE = "127.0.0.9"
 IMAGE = "ami-0debian130000000"
 # What launch looks for; moto keeps no volume's encryption or size in an image.
 IMAGES = [
@@ -121,11 +123,14 @@ class Aws:
         # Namespaces differ by service and help nobody here.
         return ElementTree.fromstring(re.sub(r' xmlns="[^"]+"', "", text))
 
-    def launch(self, name: str, *, region: str = "us-east-1", **tags: str) -> str:
+    def launch(
+        self, name: str, *, region: str = "us-east-1", address: str = NOWHERE, **tags: str
+    ) -> str:
         """Start an instance that a test needs; its id."""
+        tags |= {"Name": name, "address": address}
         fields = {"ImageId": IMAGE, "MinCount": "1", "MaxCount": "1"}
         fields["TagSpecification__1__ResourceType"] = "instance"
-        for number, (key, value) in enumerate(({"Name": name} | tags).items(), 1):
+        for number, (key, value) in enumerate(tags.items(), 1):
             fields[f"TagSpecification__1__Tag__{number}__Key"] = key
             fields[f"TagSpecification__1__Tag__{number}__Value"] = value
         return text(self.ask("RunInstances", region=region, **fields), ".//instanceId")

@@ -18,9 +18,9 @@ import yaml
 
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
-from tests.hosts.moto import IMAGE, PROGRAMS, Aws, text
+from tests.hosts.moto import IMAGE, NOWHERE, PROGRAMS, Aws, text
 from tests.hosts.world import CACHE, equip, inventory
-from tests.integration.conftest import PASSWORD, Play, refused, run
+from tests.integration.conftest import PASSWORD, Play, errors, refused, run
 from tests.integration.visitor import Visitor
 
 RECONNECT = "anywhere.notebook.reconnect"
@@ -40,8 +40,6 @@ exec {ssh} -W localhost:22
 """
 # The environment of the tests, which has no boto3.
 HERE = Path(sys.executable).parent
-# Of this machine, where nobody listens.
-NOWHERE = "127.0.0.9"
 SHUTDOWN = """
 - hosts: localhost
   gather_facts: false
@@ -185,7 +183,7 @@ def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
 def test_the_policy_has_not_one_action_too_many(
     person: Person, aws: Aws, action: str, playbook: str
 ) -> None:
-    instance = aws.launch("box", address=NOWHERE)
+    instance = aws.launch("box")
     if playbook == RECONNECT:
         aws.stop(instance)
     policy = json.loads(POLICY.read_text())
@@ -200,7 +198,7 @@ def test_the_policy_has_not_one_action_too_many(
 
 
 def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> None:
-    instance = aws.launch("box", address=NOWHERE)
+    instance = aws.launch("box")
     aws.stop(instance)
     # It is enough.
     aws.permit(json.loads(POLICY.read_text()))
@@ -216,7 +214,7 @@ def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> Non
 
 
 def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:
-    instance = aws.launch("box", address=NOWHERE)
+    instance = aws.launch("box")
 
     play = person.play(SLEEP, ec2_instance="box", ec2_timeout=2)
 
@@ -425,6 +423,13 @@ def test_the_inventory_has_running_and_stopped_instances_of_several_regions(
     rest = person.play(SLEEP, "-i", str(inventory_file), notebook_force=True)
     assert (rest.status, rest.changed) == (0, 1), rest.output
     assert re.findall(r"^(\S+) +: ok=.* changed=1 ", rest.output, re.MULTILINE) == ["far"]
+
+    # Each is woken, though nobody can log in to any.
+    wake = person.play(RECONNECT, "-i", str(inventory_file), ec2_timeout=1)
+    assert wake.changed == 3, wake.output
+    assert len(errors(wake)) == 3
+    table = re.findall(r"- (\w+) +- +- +- +see below", wake.output)
+    assert sorted(table) == ["far", "runs", "sleeps"]
 
 
 def tags(answer: ElementTree.Element) -> dict[str, str]:
