@@ -7,7 +7,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError
@@ -76,14 +76,18 @@ class Visitor:
             if session["path"].removeprefix("RTC:") != f"{but}.ipynb":
                 self.api("DELETE", f"/api/sessions/{session['id']}")
 
-    @contextmanager
-    def connection(self, kernel: str) -> Iterator[ClientConnection]:
+    def connection(self, kernel: str) -> AbstractContextManager[ClientConnection]:
         """Connect to a kernel over a websocket, as a page does."""
+        return self.websocket(f"/api/kernels/{kernel}/channels")
+
+    @contextmanager
+    def websocket(self, path: str) -> Iterator[ClientConnection]:
+        """Open a websocket, as a page does."""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
         with (
             closing(socket.create_connection(("127.0.0.1", self._port), SECONDS)) as raw,
             connect(
-                f"ws://{self._netloc}/api/kernels/{kernel}/channels",
+                f"ws://{self._netloc}{path}",
                 sock=raw,
                 additional_headers={"Cookie": cookies, "Origin": self.url},
             ) as channel,

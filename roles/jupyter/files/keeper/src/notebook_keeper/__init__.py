@@ -33,6 +33,19 @@ TRIED = {
 }
 
 
+# Of the event that tells the open pages; JupyterLab subscribes to all events.
+SLEEP = {
+    "$id": "https://anywhere.notebook/events/sleep",
+    "version": "1",
+    "title": "When the machine goes to sleep",
+    "type": "object",
+    "required": ["sleeps_at"],
+    "properties": {
+        "sleeps_at": {"type": "string", "description": "ISO 8601 in UTC, empty when it does not."}
+    },
+}
+
+
 def untried(tried: dict[str, tuple[str, str]] = TRIED) -> list[str]:
     """The packages that are missing here, or of a release that this was not tried with."""
     found = []
@@ -53,18 +66,33 @@ def numbers(text: str) -> list[int]:
 
 
 def add_state(app: ServerApp, problems: list[str], deaths: dict[str, dict[str, str]]) -> None:
-    """Answer ``GET /api/notebook-keeper`` with ``{"problems": [...], "deaths": {...}}``.
+    """Answer ``GET /api/notebook-keeper`` with what there is to know.
 
-    Without problems it works. The deaths are those of ``keeper.OutputKeeper``.
+    That is ``problems`` (without any it works), ``deaths``, which are those of
+    ``keeper.OutputKeeper``, ``sleeps_at``, and ``kept_on``, how often somebody has wanted the
+    machine to stay on. By ``POST``, the program that lets it sleep tells ``sleeps_at``, and a page
+    that somebody wants it to stay on: ``{"keep_on": true}``.
     """
     from jupyter_server.base.handlers import APIHandler
     from jupyter_server.utils import url_path_join
     from tornado.web import authenticated
 
+    sleep = {"sleeps_at": "", "kept_on": 0}
+    app.event_logger.register_event_schema(SLEEP)
+
     class StateHandler(APIHandler):
         @authenticated
         def get(self) -> None:
-            self.finish({"problems": problems, "deaths": deaths})
+            self.finish({"problems": problems, "deaths": deaths, **sleep})
+
+        @authenticated
+        def post(self) -> None:
+            told = self.get_json_body()
+            sleep["sleeps_at"] = told.get("sleeps_at", "")
+            sleep["kept_on"] += told.get("keep_on", False)
+            data = {"sleeps_at": sleep["sleeps_at"]}
+            app.event_logger.emit(schema_id=SLEEP["$id"], data=data)
+            self.finish(sleep)
 
     route = url_path_join(app.web_app.settings["base_url"], "api", "notebook-keeper")
     app.web_app.add_handlers(".*$", [(route, StateHandler)])

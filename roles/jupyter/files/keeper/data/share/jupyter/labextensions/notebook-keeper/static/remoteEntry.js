@@ -1,13 +1,16 @@
-// A plugin of JupyterLab, in the form in which it loads prebuilt extensions: a container with
+// Plugins of JupyterLab, in the form in which it loads prebuilt extensions: a container with
 // "init" and "get" (https://webpack.js.org/concepts/module-federation/). It needs no build.
 //
 // While the server cannot be reached, JupyterLab says so in dialogs, which stay in the way when
 // the page has long gone on by itself. This says the same in a notification that goes away.
+//
+// Before a machine goes to sleep because nobody uses it, another one says so.
 (() => {
   const SHOWN_MS = 15_000;
   // A request may have failed just before the server was back.
   const LATE_MS = 60_000;
   const RETRY_MS = 200;
+  const SLEEP = 'https://anywhere.notebook/events/sleep';
   let shared;
 
   const load = async name => {
@@ -15,8 +18,9 @@
     return (await release.get())();
   };
 
-  const makePlugin = async () => {
+  const makePlugins = async () => {
     const { Dialog, Notification } = await load('@jupyterlab/apputils');
+    const { ServerConnection } = await load('@jupyterlab/services');
 
     // What answers in the place of the server, such as a tunnel, may answer with an error, or a page.
     const isReachable = async settings => {
@@ -36,7 +40,7 @@
       }
     };
 
-    return {
+    const connection = {
       id: 'notebook-keeper:connection',
       description: 'Says without a dialog that the server cannot be reached.',
       autoStart: true,
@@ -66,6 +70,56 @@
         });
       }
     };
+
+    const sleep = {
+      id: 'notebook-keeper:sleep',
+      description: 'Says when the machine goes to sleep.',
+      autoStart: true,
+      activate: ({ restored, serviceManager }) => {
+        const { serverSettings, events } = serviceManager;
+        const ask = init =>
+          ServerConnection.makeRequest(
+            `${serverSettings.baseUrl}api/notebook-keeper`,
+            init,
+            serverSettings
+          );
+        const keepOn = {
+          label: 'Keep it on',
+          callback: () => ask({ method: 'POST', body: JSON.stringify({ keep_on: true }) })
+        };
+        let shown;
+        const show = ({ sleeps_at }) => {
+          // Without a name all would be dismissed.
+          if (shown) {
+            Notification.dismiss(shown);
+          }
+          shown = undefined;
+          if (sleeps_at) {
+            const time = new Date(sleeps_at).toLocaleTimeString([], { timeStyle: 'short' });
+            shown = Notification.warning(
+              `Nobody uses this machine. It goes to sleep at ${time}, unless somebody runs a cell.`,
+              { actions: [keepOn], autoClose: false }
+            );
+          }
+        };
+        events.stream.connect((_, event) => {
+          if (event.schema_id === SLEEP) {
+            show(event);
+          }
+        });
+        // Before that, a notification is not shown.
+        restored
+          .then(() => ask({}))
+          .then(async answer => {
+            // Where output is not kept, the server does not know of this.
+            if (answer.ok) {
+              show(await answer.json());
+            }
+          });
+      }
+    };
+
+    return [connection, sleep];
   };
 
   window._JUPYTERLAB = window._JUPYTERLAB || {};
@@ -74,8 +128,8 @@
       shared = scope;
     },
     get: async () => {
-      const plugin = await makePlugin();
-      return () => ({ __esModule: true, default: plugin });
+      const plugins = await makePlugins();
+      return () => ({ __esModule: true, default: plugins });
     }
   };
 })();
