@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible_collections.anywhere.notebook.plugins.modules import notebook_info
 
 from roles.jupyter.files import idle
 from tests.unit.conftest import TmuxServer
@@ -327,3 +329,31 @@ def test_a_command_that_fails_says_why() -> None:
         idle.run(["sh", "-c", "echo not; echo allowed; exit 3"]) == "sh ended with 3: not allowed"
     )
     assert "No such file" in idle.run(["/no/such/program"])
+
+
+def test_status_reads_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def status(ago: int) -> dict[str, Any]:
+        """What is told when nobody has used it for two hours before a last look."""
+        now = idle.clock() - ago
+        last = idle.Facts(idle.boot_id(), now - 60, now - 7200, "", {})
+        _, _, state = idle.decide(last, None, MINUTES, GRACE, 0)
+        _, _, state = idle.decide(last._replace(now=now), state, MINUTES, GRACE, 0)
+        idle.write(f"{tmp_path}/idle.json", state)
+        result = {"idle": {"on": False, "seconds": 0, "sleeps_at": ""}, "notices": []}
+        notebook_info.add_idle(result, str(tmp_path))
+        return result
+
+    assert status(0) == {"idle": {"on": False, "seconds": 0, "sleeps_at": ""}, "notices": []}
+    units = tmp_path / ".config/systemd/user"
+    units.mkdir(parents=True)
+    (units / "anywhere-notebook-idle.timer").touch()
+    told = status(0)
+    assert told["idle"] == {"on": True, "seconds": 7200, "sleeps_at": "1970-01-01T00:04:00Z"}
+    assert told["notices"] == [
+        "Nobody uses it: the machine goes to sleep at 00:04 UTC, unless somebody runs a cell."
+    ]
+    told = status(600)
+    assert told["idle"] == {"on": True, "seconds": 0, "sleeps_at": ""}
+    assert ["nothing looks whether somebody does" in text for text in told["notices"]] == [True]
