@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, WebSocketRoute, expect
 
 from roles.jupyter.files import idle
 from tests.e2e.conftest import PAGES, File, Tab
@@ -51,9 +51,24 @@ def test_a_page_that_is_only_open_is_no_use(
     tab = open_tab(file.path.stem, page_of)
     tab.run()
     file.wait_for_text("done\n")
+    sockets: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    tab.page.route_web_socket(re.compile("/channels"), connect)
+    tab.page.reload()
+    tab.wait_for_kernel()
     poll(tab)
     before = stamps(facts())
 
+    # As when a tunnel breaks, after which a page connects again by itself.
+    connections = len(sockets)
+    for socket in [*sockets]:
+        socket.close()
+    while len(sockets) == connections:
+        tab.page.wait_for_timeout(100)
     poll(tab)
 
     assert stamps(facts()) == before
