@@ -51,6 +51,7 @@ def variables() -> dict[str, object]:
         "tmux_socket_name": SOCKET_NAME,
         "jupyter_port": ports["jupyter"],
         "jupyter_python": sys.executable,
+        "jupyter_start_on_boot": False,
         "jupyter_root_dir": str(DEMO / "notebooks"),
         "ngrok_web_addr": f"127.0.0.1:{ports['agent_api']}",
     }
