@@ -112,6 +112,66 @@ def person(tmp_path: Path, aws: Aws) -> Person:
     return Person(home, aws)
 
 
+def test_an_instance_from_setup_over_sleep_to_reconnect(
+    network: tuple[Run, Edge], person: Person, aws: Aws
+) -> None:
+    run, edge = network
+    host = run.up("box", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
+    equip(host, run, edge)
+    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+    known = person.home / "known_hosts"
+    person.join(run, edge)
+    aws.stop(instance)
+    with aws.behind(instance, host):
+        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
+        assert setup.status == 0, setup.output
+        assert json.loads(fetch(setup.url, "/api").body)["version"]
+        assert f"dev@{host.address}" in setup.card("Jupyter log")
+        key = known.read_text()
+        assert {line.split()[0] for line in key.splitlines()} == {instance}
+
+        visitor = Visitor(setup.url)
+        visitor.log_in(PASSWORD)
+        kernel = visitor.kernel()
+        with visitor.computing(kernel):
+            busy = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert f"box ({instance}) was not stopped: a cell still runs" in refused(busy)
+        visitor.end_kernels()
+        sleep = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert (sleep.status, sleep.changed) == (0, 1), sleep.output
+        assert aws.state(instance) == "stopped"
+        again = person.play(SLEEP, ec2_instance="box")
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert reconnect.status == 0, reconnect.output
+        assert json.loads(fetch(reconnect.url, "/api").body)["version"]
+        assert known.read_text() == key
+        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
+        variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
+        variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
+        file = person.home / "inventory.json"
+        file.write_text(json.dumps({"all": {"hosts": {"box": variables}}}))
+        relay = shlex.join(host.ssh())
+        program = person.home / "bin/aws"
+        program.parent.mkdir()
+        program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
+        program.chmod(0o755)
+        del person.variables["ec2_address_from"]
+        through = person.play(RECONNECT, "-i", str(file))
+        assert through.status == 0, through.output
+        assert f"dev@{instance}" in through.card("Jupyter log")
+        person.variables["ec2_address_from"] = "tag:address"
+
+        # Another machine, or another disk, has another key.
+        host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+        other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert "does not have the host key that" in refused(other)
+
+
 def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Person) -> None:
     collections = person.home / "collections"
     ours = collections / "ansible_collections/anywhere/notebook"
@@ -243,66 +303,6 @@ def test_no_boto3(person: Person) -> None:
     sentence = refused(person.play(RECONNECT, ec2_instance="box"))
 
     assert "pip install boto3 botocore" in sentence
-
-
-def test_an_instance_from_setup_over_sleep_to_reconnect(
-    network: tuple[Run, Edge], person: Person, aws: Aws
-) -> None:
-    run, edge = network
-    host = run.up("box", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
-    equip(host, run, edge)
-    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
-    known = person.home / "known_hosts"
-    person.join(run, edge)
-    aws.stop(instance)
-    with aws.behind(instance, host):
-        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
-        assert setup.status == 0, setup.output
-        assert json.loads(fetch(setup.url, "/api").body)["version"]
-        assert f"dev@{host.address}" in setup.card("Jupyter log")
-        key = known.read_text()
-        assert {line.split()[0] for line in key.splitlines()} == {instance}
-
-        visitor = Visitor(setup.url)
-        visitor.log_in(PASSWORD)
-        kernel = visitor.kernel()
-        with visitor.computing(kernel):
-            busy = person.play(SLEEP, *person.ssh, ec2_instance="box")
-        assert f"box ({instance}) was not stopped: a cell still runs" in refused(busy)
-        visitor.end_kernels()
-        sleep = person.play(SLEEP, *person.ssh, ec2_instance="box")
-        assert (sleep.status, sleep.changed) == (0, 1), sleep.output
-        assert aws.state(instance) == "stopped"
-        again = person.play(SLEEP, ec2_instance="box")
-        assert (again.status, again.changed) == (0, 0), again.output
-
-        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
-        assert reconnect.status == 0, reconnect.output
-        assert json.loads(fetch(reconnect.url, "/api").body)["version"]
-        assert known.read_text() == key
-        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
-        assert (again.status, again.changed) == (0, 0), again.output
-
-        told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
-        variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
-        variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
-        file = person.home / "inventory.json"
-        file.write_text(json.dumps({"all": {"hosts": {"box": variables}}}))
-        relay = shlex.join(host.ssh())
-        program = person.home / "bin/aws"
-        program.parent.mkdir()
-        program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
-        program.chmod(0o755)
-        del person.variables["ec2_address_from"]
-        through = person.play(RECONNECT, "-i", str(file))
-        assert through.status == 0, through.output
-        assert f"dev@{instance}" in through.card("Jupyter log")
-        person.variables["ec2_address_from"] = "tag:address"
-
-        # Another machine, or another disk, has another key.
-        host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
-        other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
-        assert "does not have the host key that" in refused(other)
 
 
 def test_launch_and_terminate(person: Person, aws: Aws) -> None:
