@@ -38,6 +38,13 @@ SYSTEMS_MANAGER = """\
 [ "$5 $6 $7 $8" = "--document-name AWS-StartSSHSession --parameters portNumber=22" ] || exit 1
 exec {ssh} -W localhost:22
 """
+# What the policy allows, and what takes it.
+NEEDED = {
+    "ec2:DescribeInstances": RECONNECT,
+    "ec2:DescribeInstanceAttribute": "shutdown.yml",
+    "ec2:StartInstances": RECONNECT,
+    "ec2:StopInstances": SLEEP,
+}
 # The environment of the tests, which has no boto3.
 HERE = Path(sys.executable).parent
 SHUTDOWN = """
@@ -230,15 +237,7 @@ def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
     assert aws.credentials["AWS_SECRET_ACCESS_KEY"] not in sentence
 
 
-@pytest.mark.parametrize(
-    ("action", "playbook"),
-    [
-        ("ec2:DescribeInstances", RECONNECT),
-        ("ec2:DescribeInstanceAttribute", "shutdown.yml"),
-        ("ec2:StartInstances", RECONNECT),
-        ("ec2:StopInstances", SLEEP),
-    ],
-)
+@pytest.mark.parametrize(("action", "playbook"), NEEDED.items())
 def test_the_policy_has_not_one_action_too_many(
     person: Person, aws: Aws, action: str, playbook: str
 ) -> None:
@@ -246,6 +245,7 @@ def test_the_policy_has_not_one_action_too_many(
     if playbook == RECONNECT:
         aws.stop(instance)
     policy = json.loads(POLICY.read_text())
+    assert {each for row in policy["Statement"] for each in row["Action"]} == NEEDED.keys()
     for statement in policy["Statement"]:
         statement["Action"] = [each for each in statement["Action"] if each != action]
     aws.permit(policy)
