@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, WebSocketRoute, expect
 
 from roles.jupyter.files import idle
-from tests.e2e.conftest import PAGES, File, Tab
+from tests.e2e.conftest import PAGES, PATIENCE, File, Tab
 from tests.integration.conftest import Account, wait_until
 from tests.integration.visitor import Visitor
 from tests.processes import descendants
@@ -35,12 +36,19 @@ def stamps(facts: idle.Facts) -> dict[str, str]:
     return {name: text for name, text in facts.stamps.items() if "terminal" not in name}
 
 
+def wait_on(tab: Tab, condition: Callable[[], bool]) -> None:
+    """Return once it is so; meanwhile the page's events are heard."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        tab.page.wait_for_timeout(100)
+
+
 def poll(tab: Tab) -> None:
     """Return when a page has asked for its kernels a few times, as it does without anybody."""
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url.partition("?")[0]))
-    while sum(url.endswith("/api/kernels") for url in asked) < POLLS:
-        tab.page.wait_for_timeout(100)
+    wait_on(tab, lambda: sum(url.endswith("/api/kernels") for url in asked) >= POLLS)
 
 
 @pytest.mark.parametrize("page_of", PAGES)
@@ -67,8 +75,7 @@ def test_a_page_that_is_only_open_is_no_use(
     connections = len(sockets)
     for socket in [*sockets]:
         socket.close()
-    while len(sockets) == connections:
-        tab.page.wait_for_timeout(100)
+    wait_on(tab, lambda: len(sockets) > connections)
     poll(tab)
 
     assert stamps(facts()) == before
