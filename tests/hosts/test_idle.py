@@ -38,6 +38,12 @@ print(urllib.request.urlopen(request).read().decode())
 """
 
 
+# What tells that a machine is an EC2 instance.
+DMI = "/sys/devices/virtual"
+EC2 = f"""
+mount -t tmpfs dmi {DMI} && mkdir -p {DMI}/dmi/id && echo Amazon EC2 > {DMI}/dmi/id/sys_vendor
+"""
+
 # Why an account that may not become root cannot let the machine sleep.
 REFUSED: dict[tuple[str, ...], str] = {
     (): 'Have root run "loginctl enable-linger lab"',
@@ -97,6 +103,11 @@ def test_a_machine_that_nobody_uses_goes_to_sleep(
         play = controller.play(SETUP, "-e", "ansible_user=lab", *flags)
         assert [says in sentence for sentence in errors(play)] == [True], play.output
     assert host.run("ls -A /home/lab/.local/share/*/jupyter", check=False).returncode != 0
+    host.run(EC2)
+    play = controller.play(SETUP, "--check")
+    says = "box is an EC2 instance, which a power-off may terminate, with its disk."
+    assert [says in sentence for sentence in errors(play)] == [True], play.output
+    host.run(["umount", DMI])
     dry = controller.play(SETUP, "--check", "--diff")
     assert dry.status == 0, dry.output
     play = controller.play(SETUP)
