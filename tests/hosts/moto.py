@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,6 @@ from typing import Self
 from urllib.parse import urlencode
 
 from tests.edge.client import CHECKOUT
-from tests.hosts.client import Host
 
 PROGRAMS = CHECKOUT / ".venv/aws/bin"
 VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08"}
@@ -175,8 +174,10 @@ class Aws:
         _opener.open(request, timeout=30).close()
 
     @contextmanager
-    def behind(self, instance: str, host: Host) -> Iterator[None]:
-        """Let a host be on while the instance runs, and off while it does not."""
+    def followed(
+        self, instance: str, started: Callable[[], None], stopped: Callable[[], None]
+    ) -> Iterator[None]:
+        """Have something done each time the instance runs, or does so no longer."""
         ended = threading.Event()
         failed: list[Exception] = []
 
@@ -186,7 +187,7 @@ class Aws:
                 while not ended.wait(0.1):
                     runs = self.state(instance) == "running"
                     if runs != on:
-                        (host.on if runs else host.off)()
+                        (started if runs else stopped)()
                         on = runs
             except Exception as exc:
                 failed.append(exc)

@@ -129,7 +129,7 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
     known = person.home / "known_hosts"
     person.join(run, edge)
     aws.stop(instance)
-    with aws.behind(instance, host):
+    with aws.followed(instance, host.on, host.off):
         setup = person.play(SETUP, *person.ssh, ec2_instance="box")
         assert setup.status == 0, setup.output
         assert json.loads(fetch(setup.url, "/api").body)["version"]
@@ -270,6 +270,16 @@ def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> Non
     assert f"box ({instance}) would be started." in dry.output
     assert f"nobody could log in at {NOWHERE} within 2 s" in refused(play)
     assert aws.state(instance) == "running"
+
+
+def test_an_instance_that_stops_again_at_once(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+    aws.stop(instance)
+
+    with aws.followed(instance, lambda: aws.stop(instance), lambda: None):
+        play = person.play(RECONNECT, ec2_instance="box")
+
+    assert f"box ({instance}) was started, but did not run within 60 s" in refused(play)
 
 
 def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:
