@@ -138,6 +138,10 @@ class Aws:
         """Stop an instance, as the console does."""
         self.ask("StopInstances", InstanceId__1=instance)
 
+    def tag(self, instance: str, key: str, value: str) -> None:
+        """Have a tag of an instance say something else."""
+        self.ask("CreateTags", ResourceId__1=instance, Tag__1__Key=key, Tag__1__Value=value)
+
     def instance(self, instance: str) -> ElementTree.Element:
         """All that AWS says of an instance."""
         return self.ask("DescribeInstances", InstanceId__1=instance)

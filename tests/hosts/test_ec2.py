@@ -129,6 +129,9 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
     known = person.home / "known_hosts"
     person.join(run, edge)
     aws.stop(instance)
+    # The host keeps its address, which may be written in another way (inet_aton(3)).
+    first, second, third, fourth = host.address.split(".")
+    other_address = f"{first}.{second}.{int(third) * 256 + int(fourth)}"
     with aws.followed(instance, host.on, host.off):
         setup = person.play(SETUP, *person.ssh, ec2_instance="box")
         assert setup.status == 0, setup.output
@@ -150,8 +153,11 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         again = person.play(SLEEP, ec2_instance="box")
         assert (again.status, again.changed) == (0, 0), again.output
 
+        # As with each start.
+        aws.tag(instance, "address", other_address)
         reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
         assert reconnect.status == 0, reconnect.output
+        assert f"dev@{other_address}" in reconnect.card("Jupyter log")
         assert json.loads(fetch(reconnect.url, "/api").body)["version"]
         assert known.read_text() == key
         again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
