@@ -138,6 +138,11 @@ class Aws:
         """Stop an instance, as the console does."""
         self.ask("StopInstances", InstanceId__1=instance)
 
+    def on_shutdown(self, instance: str, behavior: str) -> None:
+        """Have a shutdown from within "stop" an instance, or "terminate" it."""
+        attribute = {"Attribute": "instanceInitiatedShutdownBehavior", "Value": behavior}
+        self.ask("ModifyInstanceAttribute", InstanceId=instance, **attribute)
+
     def tag(self, instance: str, key: str, value: str) -> None:
         """Have a tag of an instance say something else."""
         self.ask("CreateTags", ResourceId__1=instance, Tag__1__Key=key, Tag__1__Value=value)

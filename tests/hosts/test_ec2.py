@@ -38,6 +38,12 @@ SYSTEMS_MANAGER = """\
 [ "$5 $6 $7 $8" = "--document-name AWS-StartSSHSession --parameters portNumber=22" ] || exit 1
 exec {ssh} -W localhost:22
 """
+# What a machine of Amazon's says of itself.
+AMAZON = """
+mount -t tmpfs tmpfs /sys/devices/virtual
+mkdir -p /sys/devices/virtual/dmi/id
+echo "Amazon EC2" > /sys/devices/virtual/dmi/id/sys_vendor
+"""
 # What the policy allows, and what takes it.
 NEEDED = {
     "ec2:DescribeInstances": RECONNECT,
@@ -139,6 +145,11 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         assert f"dev@{host.address}" in setup.card("Jupyter log")
         key = known.read_text()
         assert {line.split()[0] for line in key.splitlines()} == {instance}
+
+        host.run(AMAZON)
+        aws.on_shutdown(instance, "terminate")
+        idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)
+        assert "is terminated when its system shuts down" in refused(idle)
 
         visitor = Visitor(setup.url)
         visitor.log_in(PASSWORD)
@@ -301,12 +312,7 @@ def test_an_instance_that_a_shutdown_would_terminate(person: Person, aws: Aws) -
     instance = aws.launch("box")
 
     stopped = person.play("shutdown.yml", ec2_instance="box")
-    aws.ask(
-        "ModifyInstanceAttribute",
-        InstanceId=instance,
-        Attribute="instanceInitiatedShutdownBehavior",
-        Value="terminate",
-    )
+    aws.on_shutdown(instance, "terminate")
     terminated = person.play("shutdown.yml", ec2_instance="box")
 
     assert (stopped.status, stopped.changed) == (0, 0), stopped.output

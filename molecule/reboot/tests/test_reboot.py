@@ -16,6 +16,11 @@ BTIME = ("sed", "-n", "s/^btime //p", "/proc/stat")
 BOOT_SECONDS = 15
 
 
+def said(done: CompletedProcess[str]) -> str:
+    """What a playbook has printed, without the ends of its lines."""
+    return " ".join(done.stdout.split())
+
+
 @pytest.fixture(scope="module")
 def reconnect() -> CompletedProcess[str]:
     """The first reconnect after the reboot."""
@@ -61,11 +66,11 @@ def test_it_says_that_the_kernels_are_lost(host: Host, reconnect: CompletedProce
     notebook = Notebook.of(host)
     started = notebook.root("date", "-d", "@" + notebook.root(*BTIME).strip(), "+%F %R %Z")
     lost = f"The machine was, at {started.strip()}; the kernels it had then are lost."
-    assert reconnect.stdout.count(f"Rebooted:        {lost}") == 2
+    assert said(reconnect).count(f"Rebooted: {lost}") == 2
 
 
 def test_status_says_so_too() -> None:
-    assert play("status").stdout.count("The machine was rebooted at 20") == 2
+    assert said(play("status")).count("The machine was rebooted at 20") == 2
 
 
 def test_a_further_reconnect_changes_nothing() -> None:
