@@ -34,6 +34,9 @@ END_SECONDS = 15.0
 FOR_ALL = struct.pack("<I" + 3 * "HHi", 2, 0x01, 7, -1, 0x04, 7, -1, 0x20, 7, -1)
 RELAY = Path(__file__).with_name("relay.py")
 
+# The cgroups of a host: of what boots it, and of what runs in it.
+PARTS = ("start", "host")
+
 # Debian's package for each command.
 NEEDED = {
     "ip": "iproute2",
@@ -291,6 +294,10 @@ def power(record: Record, host: Host, *, on: bool) -> None:
             )
     if not on:
         _kill_cgroup(cgroup)
+        # What systemd 257 starts below a cgroup that was killed once, the kernel kills (kill_seq).
+        for name in PARTS:
+            _remove_cgroup(cgroup / name)
+            (cgroup / name).mkdir()
     host.on = on
     wire(record, host)
 
@@ -446,7 +453,7 @@ def _limit(record: Record, host: Host, memory: str | None, cpus: float | None) -
     quota = None if cpus is None else int(cpus * 100_000)
     top = _cgroup2()
     own = top / record.id / host.name
-    for name in ("start", "host"):
+    for name in PARTS:
         (own / name).mkdir(parents=True)
     has = (top / "cgroup.controllers").read_text().split()
     for kind in {"cpu", "memory"}.intersection(has):

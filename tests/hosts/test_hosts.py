@@ -215,6 +215,7 @@ def test_a_host_without_power_is_silent_and_boots_again(hosts: list[Host]) -> No
         host.run(["true"], timeout=1)
     host.on()
     assert host.boot_id() not in ("", before)
+    assert "0 loaded units" in host.run(["systemctl", "list-units", "--failed"]).stdout
 
 
 def test_inventory_is_literal(run: Run, box: Host) -> None:
