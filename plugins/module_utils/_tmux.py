@@ -61,6 +61,16 @@ class Pane:
     server: int  # the process that keeps it
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a session runs, where, and the file that gets what it prints."""
+
+    session: str
+    argv: Sequence[str]
+    directory: str
+    log_file: str | None
+
+
 class Tmux:
     """The tmux server of one account behind one socket.
 
@@ -98,62 +108,25 @@ class Tmux:
         # Ids grow: the lowest is the pane the session was created with.
         return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
 
-    def start(
-        self,
-        session: str,
-        argv: Sequence[str],
-        directory: str,
-        log_file: str | None,
-        dead: Pane | None,
-    ) -> None:
-        """Run ``argv`` in a new detached session, or again in the ``dead`` pane of an old one.
+    def start(self, command: Command, dead: Pane | None) -> None:
+        """Run a command in a new detached session, or again in the ``dead`` pane of an old one.
 
         A ``~`` at the start of a word is expanded, as a shell would do it.
         The pane stays when its command ends, so that its last lines can be read.
         """
-        words = self._start_words(session, argv, directory, log_file, dead)
-        if log_file:
-            with open(log_file, "wb", opener=private):
+        words = _start_words(command, dead)
+        if command.log_file:
+            with open(command.log_file, "wb", opener=private):
                 pass
         self._ask(*words, prefix=outside())
 
-    def start_command(
-        self, session: str, argv: Sequence[str], directory: str, log_file: str | None
-    ) -> list[str]:
-        """Return the command by which :meth:`start` makes a session, for a later boot.
+    def boot_words(self, command: Command) -> list[str]:
+        """Return the words by which :meth:`start` makes a session, for a later boot.
 
         Empty where no manager of the account outlives its logins, and so could start it then.
         """
         prefix = outside()
-        words = self._start_words(session, argv, directory, log_file, None)
-        return [*prefix, *self._command(), *words] if prefix else []
-
-    def _start_words(
-        self,
-        session: str,
-        argv: Sequence[str],
-        directory: str,
-        log_file: str | None,
-        dead: Pane | None,
-    ) -> list[str]:
-        # tmux gives a lone argument to the account's shell, and says nothing of a program that it
-        # cannot execute; sh says so, and is replaced by the program.
-        argv = [os.path.expanduser(word) for word in argv]
-        command = ["-c", _plain(directory), "--", "sh", "-c", 'exec "$@"', "sh", *argv]
-        if dead:
-            target = dead.pane_id
-            words = ["respawn-pane", "-t", target, *command]
-        else:
-            target, name = f"={session}:", _plain(session)
-            words = ["new-session", "-d", "-s", name, "-n", name, "-x", "200", "-y", "50", *command]
-        words = [_whole(word) for word in words]
-        # In one call, so that the command can neither print nor end before these hold.
-        words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
-        if log_file:
-            # pipe-pane expands formats and dates before it calls the shell.
-            shell = f"umask 077; exec cat > {shlex.quote(log_file)}"
-            words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
-        return words
+        return [*prefix, *self._words(), *_start_words(command, None)] if prefix else []
 
     def last_lines(self, pane: Pane, count: int) -> str:
         """Return the last lines a pane shows, with secrets taken out."""
@@ -172,7 +145,7 @@ class Tmux:
         self._ask("kill-session", "-t", _whole(f"={session}"))
 
     def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
-        argv = [*prefix, "timeout", str(SECONDS), *self._command(), *words]
+        argv = [*prefix, "timeout", str(SECONDS), *self._words(), *words]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc == NO_ANSWER and self._may_resume and not self.resumed:
             self.resumed = resume(self._server())
@@ -188,7 +161,7 @@ class Tmux:
             raise (DuplicateError if duplicate else TmuxError)(f"tmux {words[0]}: {err.strip()}")
         return out
 
-    def _command(self) -> list[str]:
+    def _words(self) -> list[str]:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
         return [self._binary, "-u", "-L", self._socket_name]
 
@@ -196,6 +169,27 @@ class Tmux:
         """Return the process behind the socket, 0 when there is none."""
         directory = os.path.realpath(os.environ.get("TMUX_TMPDIR") or "/tmp")
         return _listener.find_unix(f"{directory}/tmux-{os.getuid()}/{self._socket_name}")
+
+
+def _start_words(command: Command, dead: Pane | None) -> list[str]:
+    # tmux gives a lone argument to the account's shell, and says nothing of a program that it
+    # cannot execute; sh says so, and is replaced by the program.
+    argv = [os.path.expanduser(word) for word in command.argv]
+    run = ["-c", _plain(command.directory), "--", "sh", "-c", 'exec "$@"', "sh", *argv]
+    if dead:
+        target = dead.pane_id
+        words = ["respawn-pane", "-t", target, *run]
+    else:
+        target, name = f"={command.session}:", _plain(command.session)
+        words = ["new-session", "-d", "-s", name, "-n", name, "-x", "200", "-y", "50", *run]
+    words = [_whole(word) for word in words]
+    # In one call, so that the command can neither print nor end before these hold.
+    words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
+    if command.log_file:
+        # pipe-pane expands formats and dates before it calls the shell.
+        shell = f"umask 077; exec cat > {shlex.quote(command.log_file)}"
+        words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
+    return words
 
 
 def resume(pid: int) -> bool:

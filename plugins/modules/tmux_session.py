@@ -191,6 +191,7 @@ from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _l
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     WITHHELD,
+    Command,
     DuplicateError,
     Pane,
     Tmux,
@@ -221,6 +222,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         ValueError: the address or the remembered port is malformed.
     """
     name, wanted = params["name"], params["state"]
+    command = Command(name, params["argv"], params["chdir"], params["log_file"])
     pane = found_pane = look(tmux, name)
     alive = pane is not None and not pane.dead
     if params["listens_on"]:
@@ -250,7 +252,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
             raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
             try:
-                tmux.start(name, params["argv"], params["chdir"], params["log_file"], dead=pane)
+                tmux.start(command, dead=pane)
             except DuplicateError:
                 # Another run, or one that was cut off, has started it since we looked.
                 changed = False
@@ -266,18 +268,17 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
     pid = 0 if pane is None or pane.dead else pane.pid
     if wanted == "present" and pid and params["port_file"] and not check_mode:
         keep_port(params["port_file"], params["listens_on"])
-    command = []
-    if wanted == "present" and params["on_boot"]:
-        command = tmux.start_command(name, params["argv"], params["chdir"], params["log_file"])
+    at_boot = wanted == "present" and params["on_boot"]
+    boot_words = tmux.boot_words(command) if at_boot else []
     unit = _boot.unit_name("tmux", params["socket_name"], name)
-    prepared = _boot.ensure(unit, f"tmux session {name}", command, check_mode=check_mode)
+    prepared = _boot.ensure(unit, f"tmux session {name}", boot_words, check_mode=check_mode)
     # tmux 3.4 and newer moves a command into a scope of the account's systemd manager. It ends with
     # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
     ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
     return {
         "changed": changed or tmux.resumed or prepared,
         "started": changed and wanted == "present",
-        "starts_on_boot": bool(command),
+        "starts_on_boot": bool(boot_words),
         "resumed": tmux.resumed and not changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
