@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,19 @@ SETUP = "anywhere.notebook.setup"
 RECONNECT = "anywhere.notebook.reconnect"
 
 
+def environment(home: Path) -> dict[str, str]:
+    """What a program of somebody with this home is told; nothing of the caller's own accounts."""
+    kept = {name: value for name, value in os.environ.items() if not re.search("NGROK|AWS", name)}
+    return kept | {
+        "HOME": str(home),
+        "ANSIBLE_HOME": str(home / ".ansible"),
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 class Controller:
     """A home and an inventory; ``variables`` hold for all hosts."""
 
@@ -32,26 +46,15 @@ class Controller:
 
     def play(self, playbook: str, *flags: str) -> Play:
         """Run a playbook to its end."""
-        return run(self._command(playbook, *flags), cwd=self.home, env=self._environment())
+        return run(self._command(playbook, *flags), cwd=self.home, env=environment(self.home))
 
     def begin(self, playbook: str, *flags: str) -> Running:
         """Start a playbook that a test is going to interrupt."""
-        return Running(self._command(playbook, *flags), self.home, self._environment())
+        return Running(self._command(playbook, *flags), self.home, environment(self.home))
 
     def _command(self, playbook: str, *flags: str) -> list[str]:
         program = f"{Path(sys.executable).parent}/ansible-playbook"
         return [program, "-i", str(self._inventory), playbook, *flags]
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if "NGROK" not in name}
-        return kept | {
-            "HOME": str(self.home),
-            "ANSIBLE_HOME": str(self.home / ".ansible"),
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
-            "PYTHONUNBUFFERED": "1",
-        }
 
 
 class Running:

@@ -17,8 +17,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlencode
 
 from tests.edge.client import CHECKOUT
@@ -54,50 +52,42 @@ IMAGES = [
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Aws:
+@contextmanager
+def serve(directory: Path) -> Iterator[Aws]:
     """An AWS that lives as long as the ``with`` block."""
+    images = directory / "images.json"
+    images.write_text(json.dumps(IMAGES))
+    log = directory / "moto.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [PROGRAMS / "moto_server", "--port", "0"],
+            env=os.environ | {"MOTO_AMIS_PATH": str(images), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        limit = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
+            if child.poll() is not None or time.monotonic() > limit:
+                raise RuntimeError(f"moto's server did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield Aws(found[0])
+    finally:
+        child.terminate()
+        child.wait()
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.url = ""
+
+class Aws:
+    """An AWS, as its account sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
         # Not so short that Ansible, which hides them in what it prints, hides letters.
         self.credentials = {
             "AWS_ACCESS_KEY_ID": "AKIAEVERYTHINGALLOWED",
             "AWS_SECRET_ACCESS_KEY": "not-checked-by-moto",
         }
-
-    def __enter__(self) -> Self:
-        images = self._directory / "images.json"
-        images.write_text(json.dumps(IMAGES))
-        log = self._directory / "moto.log"
-        with log.open("wb") as output:
-            self._child = subprocess.Popen(
-                [PROGRAMS / "moto_server", "--port", "0"],
-                env=os.environ | {"MOTO_AMIS_PATH": str(images), "NO_COLOR": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        limit = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-            if self._child.poll() is not None or time.monotonic() > limit:
-                self._end()
-                raise RuntimeError(f"moto's server did not start:\n{log.read_text()}")
-            time.sleep(0.05)
-        self.url = found[0]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        self._child.terminate()
-        self._child.wait()
 
     def environment(self) -> dict[str, str]:
         """What tells boto3 of this AWS and of nothing else."""

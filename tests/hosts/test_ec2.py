@@ -18,13 +18,12 @@ import yaml
 
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
-from tests.hosts.moto import IMAGE, NOWHERE, PROGRAMS, Aws, text
+from tests.hosts.controller import RECONNECT, SETUP, environment
+from tests.hosts.moto import IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
 from tests.hosts.world import CACHE, equip, inventory
 from tests.integration.conftest import PASSWORD, Play, errors, refused, run
 from tests.integration.visitor import Visitor
 
-RECONNECT = "anywhere.notebook.reconnect"
-SETUP = "anywhere.notebook.setup"
 SLEEP = "anywhere.notebook.sleep"
 LAUNCH = "anywhere.notebook.launch"
 TERMINATE = "anywhere.notebook.terminate"
@@ -91,13 +90,10 @@ class Person:
         self.variables |= told | {"jupyter_password": PASSWORD}
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if "AWS" not in name}
-        return kept | {
-            "HOME": str(self.home),
+        """This computer's, with the person's AWS and no other."""
+        return environment(self.home) | {
             "PATH": f"{self.home}/bin:{os.environ['PATH']}",
-            "ANSIBLE_HOME": str(self.home / ".ansible"),
             "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             **self.aws.environment(),
         }
 
@@ -114,7 +110,7 @@ class Person:
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[Aws]:
-    with Aws(tmp_path) as running:
+    with serve(tmp_path) as running:
         yield running
 
 
