@@ -26,6 +26,11 @@ VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08"}
 START_SECONDS = 30.0
 # Of this machine, where nobody listens.
 NOWHERE = "127.0.0.9"
+# What a machine of Amazon's says of itself.
+AMAZON = """
+mount -t tmpfs dmi /sys/devices/virtual && mkdir -p /sys/devices/virtual/dmi/id
+echo "Amazon EC2" > /sys/devices/virtual/dmi/id/sys_vendor
+"""
 IMAGE = "ami-0debian130000000"
 # What launch looks for; moto keeps no volume's encryption or size in an image.
 IMAGES = [

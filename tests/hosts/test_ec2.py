@@ -19,7 +19,7 @@ import yaml
 from tests.edge.client import CHECKOUT, Edge, fetch
 from tests.hosts import Run
 from tests.hosts.controller import RECONNECT, SETUP, environment
-from tests.hosts.moto import IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
+from tests.hosts.moto import AMAZON, IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
 from tests.hosts.world import CACHE, equip, inventory
 from tests.integration.conftest import PASSWORD, Play, errors, refused, run
 from tests.integration.visitor import Visitor
@@ -36,12 +36,6 @@ SYSTEMS_MANAGER = """\
 [ "$1 $2 $3 $4" = "ssm start-session --target {instance}" ] || exit 1
 [ "$5 $6 $7 $8" = "--document-name AWS-StartSSHSession --parameters portNumber=22" ] || exit 1
 exec {ssh} -W localhost:22
-"""
-# What a machine of Amazon's says of itself.
-AMAZON = """
-mount -t tmpfs tmpfs /sys/devices/virtual
-mkdir -p /sys/devices/virtual/dmi/id
-echo "Amazon EC2" > /sys/devices/virtual/dmi/id/sys_vendor
 """
 # What the policy allows, and what takes it.
 NEEDED = {

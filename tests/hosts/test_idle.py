@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.edge.client import Edge
 from tests.hosts import Host, Run, Spec
 from tests.hosts.controller import SETUP, Controller
+from tests.hosts.moto import AMAZON
+from tests.hosts.verify import Notebook
 from tests.hosts.world import CACHE, equip, inventory
 from tests.integration.conftest import errors, wait_until
 
@@ -25,23 +27,6 @@ file = pathlib.Path("{BASE}/idle.json")
 state = json.loads(file.read_text())
 state[sys.argv[1]] -= float(sys.argv[2])
 file.write_text(json.dumps(state))
-"""
-# argv: method, route, and a document. Prints the answer.
-ASK = f"""
-import pathlib, sys, urllib.request
-base = pathlib.Path("{BASE}")
-url = f"http://127.0.0.1:{{(base / 'port').read_text()}}/api/{{sys.argv[2]}}"
-headers = {{"Authorization": "token " + (base / "token").read_text()}}
-data = sys.argv[3].encode() if sys.argv[3:] else None
-request = urllib.request.Request(url, data, headers, method=sys.argv[1])
-print(urllib.request.urlopen(request).read().decode())
-"""
-
-
-# What tells that a machine is an EC2 instance.
-DMI = "/sys/devices/virtual"
-EC2 = f"""
-mount -t tmpfs dmi {DMI} && mkdir -p {DMI}/dmi/id && echo Amazon EC2 > {DMI}/dmi/id/sys_vendor
 """
 
 # Why an account that may not become root cannot let the machine sleep.
@@ -68,11 +53,6 @@ def look(host: Host) -> str:
 def age(host: Host, key: str, seconds: int) -> None:
     """Have something be longer ago."""
     host.run(["python3", "-c", AGE, key, str(seconds)], "dev")
-
-
-def ask(host: Host, *words: str) -> str:
-    """What the server answers to the account's own program."""
-    return host.run(["python3", "-c", ASK, *words], "dev").stdout
 
 
 @contextmanager
@@ -103,11 +83,11 @@ def test_a_machine_that_nobody_uses_goes_to_sleep(
         play = controller.play(SETUP, "-e", "ansible_user=lab", *flags)
         assert [says in sentence for sentence in errors(play)] == [True], play.output
     assert host.run("ls -A /home/lab/.local/share/*/jupyter", check=False).returncode != 0
-    host.run(EC2)
+    host.run(AMAZON)
     play = controller.play(SETUP, "--check")
     says = "box is an EC2 instance, which a power-off may terminate, with its disk."
     assert [says in sentence for sentence in errors(play)] == [True], play.output
-    host.run(["umount", DMI])
+    host.run(["umount", "/sys/devices/virtual"])
     dry = controller.play(SETUP, "--check", "--diff")
     assert dry.status == 0, dry.output
     play = controller.play(SETUP)
@@ -134,9 +114,10 @@ def test_a_machine_that_nobody_uses_goes_to_sleep(
     at = status["idle"]["sleeps_at"][11:16]
     assert f"Nobody uses it: the machine goes to sleep at {at} UTC" in status["notices"][-1]
 
-    kernel = json.loads(ask(host, "POST", "kernels", "{}"))["id"]
+    notebook = Notebook(host, "dev")
+    kernel = notebook.ask("kernels", "POST")["id"]
     assert look(host) == f"awake: there was use of kernel {kernel}"
-    ask(host, "DELETE", f"kernels/{kernel}")
+    notebook.ask(f"kernels/{kernel}", "DELETE")
     wait_until(lambda: look(host) == "idle: for 0 of 90 minutes")
     age(host, "since", MINUTES * 60)
     look(host)
