@@ -377,13 +377,14 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
     name, address = params["name"], params["listens_on"]
     started = time.monotonic()
     while True:
+        # Before the look: on a busy machine its answer may be old by the time it is here.
+        waited = time.monotonic() - started
         pane = look(tmux, name)
         if pane is None or pane.dead:
             ending = f" ({pane.ending})" if pane and pane.ending else ""
             raise EndedError(
                 f"the command of session {name} ended at once{ending}.{last_words(tmux, pane)}"
             )
-        waited = time.monotonic() - started
         if address is None:
             if not new or waited > SETTLED:
                 return

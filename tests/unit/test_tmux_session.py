@@ -59,6 +59,12 @@ def session(run_module: Run, tmux: TmuxServer) -> Run:
     return run
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command end later than within half a second, which a busy machine may not manage."""
+    monkeypatch.setattr(tmux_session, "SETTLED", 10)
+
+
 def say(tmp_path: Path, text: str) -> list[str]:
     """A command that prints ``text`` and ends."""
     said = tmp_path / "said"
@@ -312,6 +318,7 @@ def test_a_command_is_required(session: Run, tmux: TmuxServer) -> None:
     assert tmux.sessions() == []
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("script", "ending"),
     [
@@ -331,12 +338,14 @@ def test_a_command_that_dies_at_once_fails_with_its_last_words(
     assert tmux.sessions() == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_only_the_last_lines_are_repeated(session: Run) -> None:
     message = session(argv=["sh", "-c", f"seq 100; {LINGER}"], timeout=10)["msg"]
 
     assert message.splitlines()[1:] == [str(number) for number in range(86, 101)]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
@@ -398,7 +407,7 @@ def test_a_window_that_somebody_opened_survives_the_new_start(
     assert tmux.ask("list-windows", "-t", "=lab:", "-F", "#{window_name}") == ["lab", "mine"]
 
 
-@pytest.mark.usefixtures("ended")
+@pytest.mark.usefixtures("ended", "patient")
 def test_a_window_that_somebody_opened_survives_a_new_start_that_fails(
     session: Run, tmux: TmuxServer
 ) -> None:
