@@ -16,6 +16,8 @@ export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export npm_config_cache := $(CURDIR)/.cache/npm
+# Container images set it; then each of some thousand starts of Python compiles all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: $(VENV)/.demo $(if $(NGROK_AUTHTOKEN),,$(AGENT))
 	@$(BIN)/python -m tests.demo up
