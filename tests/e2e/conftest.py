@@ -153,8 +153,11 @@ class Tab:
         self.page.context.close()
 
 
+OpenTab = Callable[..., Tab]
+
+
 @contextmanager
-def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
+def opening(browser: Browser, notebook: Account) -> Iterator[OpenTab]:
     """Open notebooks as somebody who has not been there before; all are closed in the end."""
     tabs: list[Tab] = []
 
@@ -178,7 +181,7 @@ def opening(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]
 
 
 @pytest.fixture
-def open_tab(browser: Browser, notebook: Account) -> Iterator[Callable[..., Tab]]:
+def open_tab(browser: Browser, notebook: Account) -> Iterator[OpenTab]:
     """Open notebooks of the shared account."""
     with opening(browser, notebook) as open_it:
         yield open_it
@@ -214,6 +217,9 @@ class File:
     def wait_for_text(self, text: str, cell: int = 0, seconds: float = 60) -> None:
         """Return when the file has all that a cell has printed, and nothing else."""
         wait_until(lambda: self.text(cell) == text, seconds)
+
+
+NewFile = Callable[..., File]
 
 
 def joined(output: dict[str, Any]) -> dict[str, Any]:
@@ -257,7 +263,7 @@ def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:
 
 
 def run_all_left_and_stayed(
-    left: File, stayed: File, last: int, open_tab: Callable[..., Tab], page_of: str
+    left: File, stayed: File, last: int, open_tab: OpenTab, page_of: str
 ) -> tuple[Tab, Tab]:
     """Run all cells of two notebooks, and leave one while its first cell runs.
 
@@ -276,7 +282,7 @@ def run_all_left_and_stayed(
 
 
 @pytest.fixture
-def new_file(notebook: Account) -> Iterator[Callable[..., File]]:
+def new_file(notebook: Account) -> Iterator[NewFile]:
     """Make notebooks with these cells."""
     files: list[File] = []
 

@@ -12,13 +12,10 @@ import pytest
 from playwright.sync_api import Locator, WebSocketRoute, expect
 
 from roles.jupyter.files import idle
-from tests.e2e.conftest import PAGES, PATIENCE, File, Tab
+from tests.e2e.conftest import PAGES, PATIENCE, NewFile, OpenTab, Tab
 from tests.integration.conftest import Account, wait_until
 from tests.integration.visitor import Visitor
 from tests.processes import descendants
-
-NewFile = Callable[..., File]
-OpenTab = Callable[..., Tab]
 
 POLLS = 2
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, expect
 from tests.e2e.conftest import (
     PAGES,
     File,
+    NewFile,
+    OpenTab,
     Tab,
     opening,
     run_all_left_and_stayed,
@@ -25,9 +27,6 @@ from tests.edge.client import Edge
 from tests.integration.conftest import Account, wait_until
 from tests.integration.visitor import Visitor
 from tests.processes import memory
-
-NewFile = Callable[..., File]
-OpenTab = Callable[..., Tab]
 
 each_page = pytest.mark.parametrize("page_of", PAGES)
 

@@ -21,6 +21,7 @@ from tests.e2e.conftest import (
     VIEWPORT,
     Cell,
     File,
+    OpenTab,
     Tab,
     code,
     content,
@@ -30,8 +31,6 @@ from tests.e2e.conftest import (
 )
 from tests.integration.conftest import PASSWORD, Account, run, wait_until
 from tests.integration.visitor import Visitor
-
-OpenTab = Callable[..., Tab]
 
 each_page = pytest.mark.parametrize("page_of", PAGES)
 
