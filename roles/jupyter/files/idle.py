@@ -31,6 +31,8 @@ import urllib.request
 # Seconds: between two looks, and what the timer may be late or early, which is not to cost a look.
 EVERY, LATE, EARLY = 60, 30, 1
 PATIENCE = 10
+# A time of day as ISO 8601 in UTC.
+TIME_OF_DAY = "%Y-%m-%dT%H:%M:%SZ"
 
 # How Jupyter and Visual Studio Code name the file that a kernel gets on its command line.
 CONNECTION_FILE = re.compile(rb"kernel-([\w-]+)\.json\0")
@@ -97,7 +99,10 @@ def decide(
         else:
             decision = "warn"
             warned = now if warned is None else warned
-    sleeps_at = "" if warned is None else stamp(round(wall + warned + grace * 60 - now))
+    sleeps_at = ""
+    if warned is not None:
+        left = warned + grace * 60 - now
+        sleeps_at = time.strftime(TIME_OF_DAY, time.gmtime(round(wall + left)))
     if decision == "warn":
         why += f", it goes to sleep at {sleeps_at}"
     return (
@@ -126,11 +131,6 @@ def difference(before: dict[str, str] | None, after: dict[str, str] | None) -> s
 def is_old(name: str) -> bool:
     """Whether a thing may have been used at any time since the start of the server."""
     return name.startswith(("kernel", "terminal"))
-
-
-def stamp(wall: int) -> str:
-    """Return a time of day as ISO 8601 in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall))
 
 
 class Unseen(Exception):
@@ -391,7 +391,7 @@ def main(words: list[str]) -> None:
     handler = logging.handlers.RotatingFileHandler(
         f"{base}/idle.log", maxBytes=1_000_000, backupCount=1, encoding="utf-8"
     )
-    line = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    line = logging.Formatter("%(asctime)s %(message)s", TIME_OF_DAY)
     line.converter = time.gmtime
     handler.setFormatter(line)
     log = logging.getLogger()
