@@ -317,6 +317,35 @@ def test_no_boto3(person: Person) -> None:
     assert "pip install boto3 botocore" in sentence
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        pytest.param(
+            {"ec2_instance": "i-0123456789abcdef0"}, "an id is what AWS gives it.", id="name"
+        ),
+        pytest.param(
+            {"ec2_public_key_file": "~/none.pub"}, "There is no ~/none.pub. Make yourself", id="key"
+        ),
+        # As when nobody tells it its address.
+        pytest.param({"ec2_ssh_from": "/32"}, "Who may log in is not known:", id="address"),
+    ],
+)
+def test_launch_says_what_it_takes(
+    person: Person, aws: Aws, given: dict[str, str], sentence: str
+) -> None:
+    (person.home / "key.pub").touch()
+    enough = {
+        "ec2_instance": "box",
+        "ec2_public_key_file": "~/key.pub",
+        "ec2_ssh_from": "203.0.113.7/32",
+    }
+
+    launch = person.play(LAUNCH, **enough | given)
+
+    assert sentence in refused(launch)
+    assert aws.ask("DescribeInstances").findall(".//instanceId") == []
+
+
 def test_launch_and_terminate(person: Person, aws: Aws) -> None:
     key = person.home / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
