@@ -185,10 +185,11 @@ def _start_words(command: Command, dead: Pane | None) -> list[str]:
     words = [_whole(word) for word in words]
     # In one call, so that the command can neither print nor end before these hold.
     words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
-    if command.log_file:
-        # pipe-pane expands formats and dates before it calls the shell.
-        shell = f"umask 077; exec cat > {shlex.quote(command.log_file)}"
-        words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
+    # Once a command has ended, tmux reads what it still had to say only of a pane with a pipe. Of
+    # others it lost the last lines of more than 4096 bytes whenever it was late (seen with 3.3a).
+    shell = f"umask 077; exec cat > {shlex.quote(command.log_file or os.devnull)}"
+    # pipe-pane expands formats and dates before it calls the shell.
+    words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
     return words
 
 
