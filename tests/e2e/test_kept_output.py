@@ -101,6 +101,13 @@ def lines(count: int) -> str:
     return "".join(f"line {number}\n" for number in range(count))
 
 
+def cut_off(edge: Edge) -> None:
+    """End the tunnel and all that goes through it; it stays so until the edge is reachable."""
+    edge.fault(unreachable=True)
+    edge.drop_sessions()
+    edge.drop_visitors()
+
+
 def test_a_long_cell_goes_on_without_browser_and_agent(
     notebook: Account, new_file: NewFile, open_tab: OpenTab
 ) -> None:
@@ -165,9 +172,7 @@ def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
     tab.run()
     expect(tab.outputs()).to_contain_text("line 4")
 
-    edge.fault(unreachable=True)
-    edge.drop_sessions()
-    edge.drop_visitors()
+    cut_off(edge)
     # The time is what is tested.
     time.sleep(15)
     edge.fault(unreachable=False)
@@ -180,6 +185,56 @@ def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
     expect(tab.page.locator(".jp-Dialog:visible")).to_have_count(0)
     tab.run(1)
     expect(tab.outputs(1)).to_have_text("'a second cell'")
+
+
+@each_page
+@pytest.mark.parametrize(
+    ("drawn", "status"),
+    [
+        # JupyterLab draws its pauses: all seven attempts are over at once,
+        pytest.param(0, "disconnected", id="given-up"),
+        # or after the first it pauses for a minute.
+        pytest.param(60, "connecting", id="long-pause"),
+    ],
+)
+def test_a_page_connects_to_its_kernel_as_soon_as_the_server_is_back(
+    page_of: str, drawn: int, status: str, edge: Edge, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file(f"back-{page_of}-{status}", ["print('there')"])
+    tab = open_tab(file.path.stem, page_of)
+    tab.page.evaluate(f"Math.random = () => {drawn}")
+    shown = tab.page.locator(".jp-Notebook-ExecutionIndicator")
+
+    cut_off(edge)
+    expect(shown).to_have_attribute("data-status", status)
+    edge.fault(unreachable=False)
+    wait_until(lambda: edge.state()["endpoints"])
+
+    expect(shown).not_to_have_attribute("data-status", status, timeout=30_000)
+    tab.run()
+    expect(tab.outputs()).to_have_text("there")
+
+
+def test_a_console_connects_to_its_kernel_when_the_server_is_back(
+    edge: Edge, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    new_file("back-console", ["print('first')"])
+    tab = open_tab("back-console")
+    tab.choose("File", "New Console for Notebook")
+    console = tab.page.locator(".jp-CodeConsole")
+    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
+    expect(prompt).to_have_attribute("data-language", "python")
+    tab.page.evaluate("Math.random = () => 0")
+
+    cut_off(edge)
+    shown = tab.page.get_by_role("button", name="Disconnected")
+    expect(shown).to_be_visible()
+    edge.fault(unreachable=False)
+
+    expect(shown).to_be_hidden()
+    prompt.fill("print('from the console')")
+    prompt.press("Shift+Enter")
+    expect(console.locator(".jp-OutputArea-output")).to_have_text("from the console")
 
 
 @each_page

@@ -4,12 +4,17 @@
 // While the server cannot be reached, JupyterLab says so in dialogs, which stay in the way when
 // the page has long gone on by itself. This says the same in a notification that goes away.
 //
+// JupyterLab also gives up the connection to a kernel after seven attempts, which may be over in
+// seconds, or waits a minute for the next. This connects as soon as the server is back.
+//
 // Before a machine goes to sleep because nobody uses it, another one says so.
 (() => {
   const SHOWN_MS = 15_000;
   // A request may have failed just before the server was back.
   const LATE_MS = 60_000;
   const RETRY_MS = 200;
+  const LOOK_MS = 5_000;
+  const ANSWER_MS = 10_000;
   const SLEEP = 'https://anywhere.notebook/events/sleep';
   let shared;
 
@@ -20,12 +25,17 @@
 
   const makePlugins = async () => {
     const { Dialog, Notification } = await load('@jupyterlab/apputils');
+    const { IConsoleTracker } = await load('@jupyterlab/console');
+    const { INotebookTracker } = await load('@jupyterlab/notebook');
     const { ServerConnection } = await load('@jupyterlab/services');
 
     // What answers in the place of the server, such as a tunnel, may answer with an error, or a page.
     const isReachable = async settings => {
       try {
-        const answer = await fetch(`${settings.baseUrl}api`, { cache: 'no-store' });
+        const answer = await fetch(`${settings.baseUrl}api`, {
+          cache: 'no-store',
+          signal: AbortSignal.timeout(ANSWER_MS)
+        });
         return Boolean((await answer.json()).version);
       } catch {
         return false;
@@ -68,6 +78,42 @@
             );
           }
         });
+      }
+    };
+
+    const kernels = {
+      id: 'notebook-keeper:kernels',
+      description: 'Connects to kernels again as soon as the server is back.',
+      autoStart: true,
+      optional: [INotebookTracker, IConsoleTracker],
+      activate: ({ serviceManager: { serverSettings } }, ...trackers) => {
+        const watched = new Set();
+        const watch = async kernel => {
+          let wasReachable = true;
+          watched.add(kernel);
+          while (!kernel.isDisposed && kernel.connectionStatus !== 'connected') {
+            const reachable = await isReachable(serverSettings);
+            const { connectionStatus, isDisposed } = kernel;
+            // An attempt of JupyterLab's that merely takes long is left alone.
+            const isDue = connectionStatus === 'disconnected' || !wasReachable;
+            if (reachable && isDue && connectionStatus !== 'connected' && !isDisposed) {
+              // The status tells as well whether it succeeds.
+              kernel.reconnect().catch(() => {});
+            }
+            wasReachable = reachable;
+            await new Promise(resolve => setTimeout(resolve, LOOK_MS));
+          }
+          watched.delete(kernel);
+        };
+        const add = (_, { sessionContext }) => {
+          sessionContext.connectionStatusChanged.connect(({ session }) => {
+            const kernel = session?.kernel;
+            if (kernel && !watched.has(kernel)) {
+              watch(kernel);
+            }
+          });
+        };
+        trackers.forEach(tracker => tracker?.widgetAdded.connect(add));
       }
     };
 
@@ -119,7 +165,7 @@
       }
     };
 
-    return [connection, sleep];
+    return [connection, kernels, sleep];
   };
 
   window._JUPYTERLAB = window._JUPYTERLAB || {};
