@@ -88,15 +88,16 @@
       optional: [INotebookTracker, IConsoleTracker],
       activate: ({ serviceManager: { serverSettings } }, ...trackers) => {
         const watched = new Set();
+        const isLost = ({ connectionStatus, isDisposed }) =>
+          connectionStatus !== 'connected' && !isDisposed;
         const watch = async kernel => {
           let wasReachable = true;
           watched.add(kernel);
-          while (!kernel.isDisposed && kernel.connectionStatus !== 'connected') {
+          while (isLost(kernel)) {
             const reachable = await isReachable(serverSettings);
-            const { connectionStatus, isDisposed } = kernel;
             // An attempt of JupyterLab's that merely takes long is left alone.
-            const isDue = connectionStatus === 'disconnected' || !wasReachable;
-            if (reachable && isDue && connectionStatus !== 'connected' && !isDisposed) {
+            const isDue = kernel.connectionStatus === 'disconnected' || !wasReachable;
+            if (reachable && isDue && isLost(kernel)) {
               // The status tells as well whether it succeeds.
               kernel.reconnect().catch(() => {});
             }
