@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.e2e.conftest import (
     PAGES,
@@ -99,6 +99,15 @@ def kernel_of(visitor: Visitor, name: str) -> str:
 def lines(count: int) -> str:
     """What COUNT prints."""
     return "".join(f"line {number}\n" for number in range(count))
+
+
+def open_console(tab: Tab) -> tuple[Locator, Locator]:
+    """A console of the notebook's kernel, and what is typed into it."""
+    tab.choose("File", "New Console for Notebook")
+    console = tab.page.locator(".jp-CodeConsole")
+    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
+    expect(prompt).to_have_attribute("data-language", "python")
+    return console, prompt
 
 
 def cut_off(edge: Edge) -> None:
@@ -220,10 +229,7 @@ def test_a_console_connects_to_its_kernel_when_the_server_is_back(
 ) -> None:
     new_file("back-console", ["print('first')"])
     tab = open_tab("back-console")
-    tab.choose("File", "New Console for Notebook")
-    console = tab.page.locator(".jp-CodeConsole")
-    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
-    expect(prompt).to_have_attribute("data-language", "python")
+    console, prompt = open_console(tab)
     tab.page.evaluate("Math.random = () => 0")
 
     cut_off(edge)
@@ -491,9 +497,7 @@ def test_what_a_console_of_the_same_kernel_prints_is_not_the_notebook_s(
     tab = open_tab("console")
     tab.run()
     expect(tab.outputs()).to_contain_text("first")
-    tab.choose("File", "New Console for Notebook")
-    console = tab.page.locator(".jp-CodeConsole")
-    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
+    _, prompt = open_console(tab)
     prompt.fill("import time; time.sleep(4); print('from the console')")
     prompt.press("Shift+Enter")
     tab.run(1)
