@@ -2,13 +2,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-reconnect demo-stop test lint unit integration lock clean
+.PHONY: demo demo-reconnect demo-stop test acceptance lint unit lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COLLECTION := $(VENV)/collections/ansible_collections/anywhere/notebook
-AGENT := .cache/ngrok-agent/ngrok
+AGENT := .cache/ngrok-agent-2/ngrok
+AGENTS := $(AGENT) .cache/ngrok-agent-3/ngrok
+PYTEST := $(BIN)/pytest
+SPREAD := --no-loadscope-reorder --numprocesses 3 --durations 30
 
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(VENV)/collections
 # Nothing outside the checkout is written, caches of the installers included.
@@ -28,10 +31,15 @@ demo-reconnect: $(VENV)/.demo
 demo-stop:
 	@$(PYTHON) -m tests.demo stop
 
-# Of lint and unit neither keeps two processors busy.
-test: $(VENV)/.aws
+# Each promise once, at the cheapest level at which it can break (docs/contributing.md). Of lint and unit neither keeps
+# two processors busy; of the others some only wait, hence three processes.
+test: $(VENV)/.aws $(AGENTS)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
-	@$(MAKE) --no-print-directory integration
+	$(PYTEST) $(SPREAD) -m "not acceptance" tests/keeper tests/account tests/browser tests/machine
+
+# The rest: further releases, pages, libraries, states and interruptions, and the tests of what stands in for others.
+acceptance: $(VENV)/.aws $(AGENTS)
+	$(PYTEST) $(SPREAD) -m acceptance tests
 
 lint: $(VENV)/.aws
 	$(BIN)/ruff check
@@ -41,12 +49,7 @@ lint: $(VENV)/.aws
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --strict
 
 unit: $(VENV)/.test
-	$(BIN)/pytest tests/unit
-
-# In a browser, on hosts of their own, and on accounts of this machine. Some tests only wait, hence three processes for
-# two processors; the long ones come first.
-integration: $(VENV)/.aws $(AGENT)
-	$(BIN)/pytest --no-loadscope-reorder --numprocesses 3 --durations 30 tests/e2e tests/hosts tests/integration
+	$(PYTEST) tests/unit
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo
@@ -84,5 +87,5 @@ $(VENV)/.aws: $(VENV)/.test tests/aws-requirements.txt tests/fetch_aws.sh
 	@tests/fetch_aws.sh $(BIN)/python $(VENV)/collections
 	@touch $@
 
-$(AGENT): tests/fetch_agent.sh
-	@tests/fetch_agent.sh $@
+$(AGENTS): .cache/ngrok-agent-%/ngrok: tests/fetch_agent.sh
+	@tests/fetch_agent.sh $* $@

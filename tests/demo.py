@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests.support import CHECKOUT
+from tests.support.processes import end_sessions
+
 DEMO = CHECKOUT / ".demo"
 HOME = DEMO / "home"
 PORTS = DEMO / "ports.json"
 VARIABLES = DEMO / "variables.json"
 SOCKET_NAME = f"notebook-demo-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:8]}"
-STOP_SECONDS = 10.0
 
 
 def free_ports() -> dict[str, int]:
@@ -62,9 +61,15 @@ def variables() -> dict[str, object]:
     return common | {
         "demo_checkout": str(CHECKOUT),
         "demo_edge_address": f"127.0.0.1:{ports['edge_agent']}",
-        "demo_edge_argv": [sys.executable, "-m", "tests.edge", f"--state-dir={edge}", *flags],
+        "demo_edge_argv": [
+            sys.executable,
+            "-m",
+            "tests.support.edge",
+            f"--state-dir={edge}",
+            *flags,
+        ],
         "ngrok_authtoken": "the-edge-takes-any",
-        "ngrok_executable": str(CHECKOUT / ".cache/ngrok-agent/ngrok"),
+        "ngrok_executable": str(CHECKOUT / ".cache/ngrok-agent-2/ngrok"),
         "ngrok_connect_url": f"localhost:{ports['edge_agent']}",
         "ngrok_connect_cas": str(edge / "ca.pem"),
     }
@@ -79,41 +84,6 @@ def play(playbook: str) -> int:
     shown = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
     environment = os.environ | shown | {"HOME": str(HOME)}
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
-
-
-def runs(pid: int) -> bool:
-    """Whether a process has not ended, so that it may still have files and ports.
-
-    One that was only not reaped yet has ended when its other threads have.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    # The second field of proc_pid_stat(5), in parentheses, may hold anything.
-    state, *_, threads = stat.rpartition(")")[2].split()[:18]
-    return state not in ("X", "Z") or int(threads) > 1
-
-
-def end_sessions(socket_name: str) -> int:
-    """End a tmux server and what runs in it, by their ids; return how many commands ran."""
-    tmux = ["tmux", "-L", socket_name]
-    fields = "#{pane_dead} #{pane_pid} #{socket_path}"
-    panes = subprocess.run(
-        [*tmux, "list-panes", "-a", "-F", fields], capture_output=True, text=True, check=False
-    )
-    rows = [row.split(" ", 2) for row in panes.stdout.splitlines()]
-    pids = [int(pid) for dead, pid, _ in rows if dead == "0"]
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
-    limit = time.monotonic() + STOP_SECONDS
-    while any(map(runs, pids)) and time.monotonic() < limit:
-        time.sleep(0.05)
-    # What is left ends with its terminal.
-    subprocess.run([*tmux, "kill-server"], capture_output=True, check=False)
-    for path in {path for _, _, path in rows}:
-        Path(path).unlink(missing_ok=True)
-    return len(pids)
 
 
 def stop() -> int:

@@ -13,5 +13,6 @@ compile() {
 uv=$1
 compile jupyter 3.9 roles/jupyter/files/requirements.txt
 compile demo 3.11 requirements.txt
-compile test 3.11 tests/requirements.txt --constraint requirements.txt
+# The keeper is tested with the releases that hosts get.
+compile test 3.11 tests/requirements.txt --constraint requirements.txt --constraint roles/jupyter/files/requirements.txt
 compile aws 3.11 tests/aws-requirements.txt --constraint requirements.txt

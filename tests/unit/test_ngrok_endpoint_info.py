@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import Site
+    from tests.support.sites import Site
 
 Run = Callable[..., dict[str, Any]]
 

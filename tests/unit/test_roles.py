@@ -12,13 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-ROLES = sorted((CHECKOUT / "roles").iterdir())
-# What runs on a host has these; the machine itself is another matter.
-ENTRY_POINTS = {role: ["main", "preflight", "session"] for role in ("jupyter", "ngrok", "tmux")} | {
-    "ec2": ["wake", "sleep", "launch", "terminate", "shutdown"]
-}
+from tests.support import CHECKOUT
+from tests.support.roles import ENTRY_POINTS
 
+ROLES = sorted((CHECKOUT / "roles").iterdir())
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +11,8 @@ from ansible_collections.anywhere.notebook.plugins.modules import (
     notebook_info,
 )
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.support import CHECKOUT
+
 SCHEMA = json.loads((CHECKOUT / "playbooks/status.schema.json").read_text())["$defs"]
 RETURN = yaml.safe_load(notebook_info.RETURN)
 TYPES = {"boolean": "bool", "string": "str", "object": "dict", "array": "list", "integer": "int"}

@@ -21,11 +21,11 @@ from ansible_collections.anywhere.notebook.plugins.module_utils import _login, _
 from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
 from ansible_collections.anywhere.notebook.plugins.modules import tmux_session
 
-from tests.demo import runs
-from tests.processes import frozen
+from tests.support.processes import frozen, runs
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import TmuxServer
+    from tests.support.tmux import TmuxServer
 
 Run = Callable[..., dict[str, Any]]
 
@@ -371,7 +371,7 @@ def test_last_words_come_without_secrets(
 
 
 def test_long_last_words_are_read_also_when_tmux_is_late(
-    session: Run, tmux: TmuxServer, tmp_path: Path, eventually: Callable[..., object]
+    session: Run, tmux: TmuxServer, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
     # More than the 4096 bytes that tmux reads at once.
@@ -383,8 +383,8 @@ def test_long_last_words_are_read_also_when_tmux_is_late(
         (server,) = tmux.ask("display-message", "-p", "#{pid}")
         with frozen(int(server)):
             go.touch()
-            eventually(lambda: not runs(pid))
-        eventually(lambda: session(check_mode=True)["changed"])
+            wait_until(lambda: not runs(pid))
+        wait_until(lambda: session(check_mode=True)["changed"])
         return str(session(state="absent")["last_lines"][-1])
 
     # A kernel that is late itself may still keep some from tmux.
@@ -400,12 +400,12 @@ def test_a_running_session_is_not_replaced_by_another_command(session: Run) -> N
 
 
 @pytest.fixture
-def ended(session: Run, tmux: TmuxServer, eventually: Callable[..., object]) -> str:
+def ended(session: Run, tmux: TmuxServer) -> str:
     """The id of a session whose command ended after a person had opened a window in it."""
     pid = session()["pid"]
     tmux.ask("new-window", "-d", "-t", "=lab:", "-n", "mine", *SLEEP)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: "1" in tmux.ask("list-panes", "-s", "-t", "=lab:", "-F", "#{pane_dead}"))
+    wait_until(lambda: "1" in tmux.ask("list-panes", "-s", "-t", "=lab:", "-F", "#{pane_dead}"))
     return tmux.ask("list-sessions", "-F", "#{session_id}")[0]
 
 
@@ -740,13 +740,13 @@ def test_a_command_that_somebody_starts_again_at_the_same_time_is_taken_as_it_is
 
 
 @pytest.fixture
-def log_file(session: Run, tmp_path: Path, eventually: Callable[..., str]) -> Path:
+def log_file(session: Run, tmp_path: Path) -> Path:
     """The log, which an earlier run left readable for everybody, once the command has spoken."""
     log = tmp_path / "it's my #{pid} 100%d log"
     log.write_text("of an earlier run")
     log.chmod(0o644)
     session(argv=["sh", "-c", "echo hello; exec sleep 600"], log_file=str(log))
-    eventually(lambda: "hello" in log.read_text())
+    wait_until(lambda: "hello" in log.read_text())
     return log
 
 
@@ -769,25 +769,21 @@ def test_the_log_file_is_for_its_owner_only(log_file: Path) -> None:
         pytest.param(["$HOME", "${HOME}"], id="variables"),
     ],
 )
-def test_arguments_arrive_as_given(
-    session: Run, tmp_path: Path, eventually: Callable[..., bool], words: list[str]
-) -> None:
+def test_arguments_arrive_as_given(session: Run, tmp_path: Path, words: list[str]) -> None:
     arrived = tmp_path / "arrived"
 
     session(argv=[sys.executable, "-c", WRITE, str(arrived), *words])
 
-    eventually(arrived.exists)
+    wait_until(arrived.exists)
     assert json.loads(arrived.read_text()) == words
 
 
-def test_a_tilde_at_the_start_is_the_home_directory(
-    session: Run, tmp_path: Path, eventually: Callable[..., bool]
-) -> None:
+def test_a_tilde_at_the_start_is_the_home_directory(session: Run, tmp_path: Path) -> None:
     arrived = tmp_path / "arrived"
 
     session(argv=[sys.executable, "-c", WRITE, str(arrived), "~/notes"])
 
-    eventually(arrived.exists)
+    wait_until(arrived.exists)
     assert json.loads(arrived.read_text()) == [os.path.expanduser("~/notes")]
 
 
@@ -809,16 +805,14 @@ def test_a_lone_program_is_not_given_to_a_shell(session: Run, tmp_path: Path) ->
         pytest.param("a#{pid}", id="format"),
     ],
 )
-def test_the_command_starts_in_its_directory(
-    session: Run, eventually: Callable[..., bool], tmp_path: Path, name: str
-) -> None:
+def test_the_command_starts_in_its_directory(session: Run, tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
     directory.mkdir()
 
     pid = session(chdir=str(directory))["pid"]
 
     # The module does not wait here, and tmux's child changes to the directory by itself.
-    eventually(lambda: os.readlink(f"/proc/{pid}/cwd") == str(directory))
+    wait_until(lambda: os.readlink(f"/proc/{pid}/cwd") == str(directory))
 
 
 def test_a_directory_that_is_missing_is_an_error(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook
+from tests.support.hosts.verify import Notebook
 
 LISTING = (Path(__file__).parents[1] / "listing.sh").read_text()
 OWN_CONFIGURATION = "c.ServerApp.port = 9999\n"

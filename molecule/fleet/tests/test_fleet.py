@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.edge.client import fetch
-from tests.hosts.verify import play
-from tests.hosts.world import attach
+from tests.support.edge.client import fetch
+from tests.support.hosts.verify import play
+from tests.support.hosts.world import attach
 
 SOUND = ["box1", "box2", "box3", "box4", "box5"]
 # Those that converge has set up; the others are new.

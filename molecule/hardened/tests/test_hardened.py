@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook
+from tests.support.hosts.verify import Notebook
 
 
 @pytest.fixture

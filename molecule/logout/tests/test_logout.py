@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook
+from tests.support.hosts.verify import Notebook
 
 
 def test_the_last_logout_ends_nothing(host: Host) -> None:

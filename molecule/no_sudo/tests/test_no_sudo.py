@@ -7,7 +7,7 @@ import re
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook, play
+from tests.support.hosts.verify import Notebook, play
 
 AFTER_LOGOUT = "Jupyter ends, because this machine ends what a login leaves behind."
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import play
-from tests.hosts.world import attach
+from tests.support.hosts.verify import play
+from tests.support.hosts.world import attach
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook, play
-from tests.hosts.world import directory
+from tests.support.hosts.verify import Notebook, play
+from tests.support.hosts.world import directory
 
 BTIME = ("sed", "-n", "s/^btime //p", "/proc/stat")
 BOOT_SECONDS = 15

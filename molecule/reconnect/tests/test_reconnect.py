@@ -7,8 +7,8 @@ import json
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook, play
-from tests.hosts.world import attach
+from tests.support.hosts.verify import Notebook, play
+from tests.support.hosts.world import attach
 
 ENDED = {"bookworm": "ngrok", "trixie": "jupyter"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.hosts.verify import Notebook, play
+from tests.support.hosts.verify import Notebook, play
 
 LISTING = (Path(__file__).parents[1] / "listing.sh").read_text()
 # Notebooks, and what Jupyter and IPython keep of a person: history, and what is trusted.

@@ -7,8 +7,8 @@ import json
 import pytest
 from testinfra.host import Host
 
-from tests.edge.client import fetch
-from tests.hosts.verify import Notebook
+from tests.support.edge.client import fetch
+from tests.support.hosts.verify import Notebook
 
 
 @pytest.fixture

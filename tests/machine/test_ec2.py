@@ -1,0 +1,479 @@
+"""Hosts that are EC2 instances: found, woken, put to sleep, launched and terminated."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import CHECKOUT
+from tests.support.accounts import PASSWORD
+from tests.support.edge.client import Edge, fetch
+from tests.support.hosts import Run
+from tests.support.hosts.controller import RECONNECT, SETUP, environment
+from tests.support.hosts.moto import AMAZON, IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
+from tests.support.hosts.world import CACHE, equip, inventory
+from tests.support.plays import Play, errors, refused, run
+from tests.support.visitors import Visitor
+
+SLEEP = "anywhere.notebook.sleep"
+LAUNCH = "anywhere.notebook.launch"
+TERMINATE = "anywhere.notebook.terminate"
+FILES = CHECKOUT / "roles/ec2/files"
+POLICY = FILES / "policy.json"
+README = CHECKOUT / "roles/ec2/README.md"
+# What Systems Manager is to ssh: a way to the instance's own port 22.
+SYSTEMS_MANAGER = """\
+#!/bin/sh
+[ "$1 $2 $3 $4" = "ssm start-session --target {instance}" ] || exit 1
+[ "$5 $6 $7 $8" = "--document-name AWS-StartSSHSession --parameters portNumber=22" ] || exit 1
+exec {ssh} -W localhost:22
+"""
+# What the policy allows, and what takes it.
+NEEDED = {
+    "ec2:DescribeInstances": RECONNECT,
+    "ec2:DescribeInstanceAttribute": "shutdown.yml",
+    "ec2:StartInstances": RECONNECT,
+    "ec2:StopInstances": SLEEP,
+}
+# The environment of the tests, which has no boto3.
+HERE = Path(sys.executable).parent
+SHUTDOWN = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: anywhere.notebook.ec2
+        tasks_from: shutdown
+"""
+
+
+class Person:
+    """Somebody with a home, an AWS, and no inventory."""
+
+    def __init__(self, home: Path, aws: Aws) -> None:
+        self.home = home
+        self.aws = aws
+        self.programs = PROGRAMS
+        self.collections = CHECKOUT / ".venv/collections"
+        # A play of somebody's own.
+        (home / "shutdown.yml").write_text(SHUTDOWN)
+        # What the names of variables contain that are to be missing.
+        self.without = "-"
+        self.ssh: list[str] = []
+        self.variables: dict[str, Any] = {"ec2_address_from": "tag:address", "ec2_timeout": 60}
+
+    def join(self, run: Run, edge: Edge) -> None:
+        """Have what it takes to log in to the run's hosts, and their keys in this home."""
+        told = inventory(run, edge, [], self.home)["all"]["vars"]
+        # As an option of the command, because a variable of it would outrank the role's.
+        options = told.pop("ansible_ssh_common_args").replace(
+            "/dev/null", str(self.home / "known_hosts")
+        )
+        self.ssh = ["--ssh-common-args", options.replace("-oStrictHostKeyChecking=no ", "")]
+        # The instance says the one, and the other would hold for this computer as well.
+        del told["ansible_user"], told["ansible_python_interpreter"]
+        self.variables |= told | {"jupyter_password": PASSWORD}
+
+    def environment(self) -> dict[str, str]:
+        """This computer's, with the person's AWS and no other."""
+        return environment(self.home) | {
+            "PATH": f"{self.home}/bin:{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
+            **self.aws.environment(),
+        }
+
+    def play(self, playbook: str, *flags: str, **more: object) -> Play:
+        """Run a playbook, with the person's variables and the ones given."""
+        file = self.home / "variables.json"
+        file.write_text(json.dumps(self.variables | more))
+        command = [self.programs / "ansible-playbook", playbook, "-e", f"@{file}", *flags]
+        told = {
+            name: value for name, value in self.environment().items() if self.without not in name
+        }
+        return run([*map(str, command)], cwd=self.home, env=told)
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[Aws]:
+    with serve(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def person(tmp_path: Path, aws: Aws) -> Person:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Person(home, aws)
+
+
+def test_an_instance_from_setup_over_sleep_to_reconnect(
+    network: tuple[Run, Edge], person: Person, aws: Aws
+) -> None:
+    run, edge = network
+    host = run.up("box", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
+    equip(host, run, edge)
+    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+    known = person.home / "known_hosts"
+    person.join(run, edge)
+    aws.stop(instance)
+    # The host keeps its address, which may be written in another way (inet_aton(3)).
+    first, second, third, fourth = host.address.split(".")
+    other_address = f"{first}.{second}.{int(third) * 256 + int(fourth)}"
+    with aws.followed(instance, host.on, host.off):
+        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
+        assert setup.status == 0, setup.output
+        assert json.loads(fetch(setup.url, "/api").body)["version"]
+        assert f"dev@{host.address}" in setup.card("Jupyter log")
+        key = known.read_text()
+        assert {line.split()[0] for line in key.splitlines()} == {instance}
+
+        host.run(AMAZON)
+        aws.on_shutdown(instance, "terminate")
+        idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)
+        assert "is terminated when its system shuts down" in refused(idle)
+
+        visitor = Visitor(setup.url)
+        visitor.log_in(PASSWORD)
+        kernel = visitor.kernel()
+        with visitor.computing(kernel):
+            busy = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert f"box ({instance}) was not stopped: a cell still runs" in refused(busy)
+        visitor.end_kernels()
+        sleep = person.play(SLEEP, *person.ssh, ec2_instance="box")
+        assert (sleep.status, sleep.changed) == (0, 1), sleep.output
+        assert aws.state(instance) == "stopped"
+        again = person.play(SLEEP, ec2_instance="box")
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        # As with each start.
+        aws.tag(instance, "address", other_address)
+        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert reconnect.status == 0, reconnect.output
+        assert f"dev@{other_address}" in reconnect.card("Jupyter log")
+        assert json.loads(fetch(reconnect.url, "/api").body)["version"]
+        assert known.read_text() == key
+        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert (again.status, again.changed) == (0, 0), again.output
+
+        told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
+        variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
+        variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
+        file = person.home / "inventory.json"
+        file.write_text(json.dumps({"all": {"hosts": {"box": variables}}}))
+        relay = shlex.join(host.ssh())
+        program = person.home / "bin/aws"
+        program.parent.mkdir()
+        program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
+        program.chmod(0o755)
+        del person.variables["ec2_address_from"]
+        through = person.play(RECONNECT, "-i", str(file))
+        assert through.status == 0, through.output
+        assert f"dev@{instance}" in through.card("Jupyter log")
+        person.variables["ec2_address_from"] = "tag:address"
+
+        # Another machine, or another disk, has another key.
+        host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+        other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        assert "does not have the host key that" in refused(other)
+
+
+def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Person) -> None:
+    collections = person.home / "collections"
+    ours = collections / "ansible_collections/anywhere/notebook"
+    ours.parent.mkdir(parents=True)
+    ours.symlink_to(CHECKOUT)
+    person.collections = collections
+    person.programs = HERE
+    person.variables = {"ngrok_authtoken": "any"}
+
+    for playbook in (SETUP, RECONNECT):
+        play = person.play(playbook, "-i", f"{NOWHERE},")
+
+        assert f"fatal: [{NOWHERE}]: UNREACHABLE!" in play.output
+        assert "localhost" not in play.output
+        assert "WARNING" not in play.output
+
+
+def test_an_instance_that_is_not_there(person: Person) -> None:
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "There is no EC2 instance box in the region that is configured" in sentence
+
+
+def test_two_instances_with_one_name(person: Person, aws: Aws) -> None:
+    ids = {aws.launch("box"), aws.launch("box")}
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "2 EC2 instances" in sentence
+    assert all(each in sentence for each in ids)
+
+
+def test_no_credentials(person: Person) -> None:
+    person.without = "_KEY"
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "There are no AWS credentials." in sentence
+    assert "AWS_PROFILE" in sentence
+
+
+def test_no_region(person: Person) -> None:
+    person.without = "REGION"
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "Set ec2_region or AWS_REGION." in sentence
+
+
+def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
+    aws.check(True)
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "AWS does not know these credentials." in sentence
+    assert aws.credentials["AWS_SECRET_ACCESS_KEY"] not in sentence
+
+
+@pytest.mark.parametrize(("action", "playbook"), NEEDED.items())
+def test_the_policy_has_not_one_action_too_many(
+    person: Person, aws: Aws, action: str, playbook: str
+) -> None:
+    instance = aws.launch("box")
+    if playbook == RECONNECT:
+        aws.stop(instance)
+    policy = json.loads(POLICY.read_text())
+    assert {each for row in policy["Statement"] for each in row["Action"]} == NEEDED.keys()
+    for statement in policy["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != action]
+    aws.permit(policy)
+
+    play = person.play(playbook, ec2_instance="box", notebook_force=True)
+
+    assert f"it lacks the permission {action}" in refused(play)
+    assert "/roles/ec2/files/policy.json" in refused(play)
+
+
+def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+    aws.stop(instance)
+    # It is enough.
+    aws.permit(json.loads(POLICY.read_text()))
+
+    dry = person.play(RECONNECT, "--check", "--diff", ec2_instance="box")
+    play = person.play(RECONNECT, ec2_instance="box", ec2_timeout=2)
+
+    aws.check(False)
+    assert dry.status == 0, dry.output
+    assert f"box ({instance}) would be started." in dry.output
+    assert f"nobody could log in at {NOWHERE} within 2 s" in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_an_instance_that_stops_again_at_once(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+    aws.stop(instance)
+
+    with aws.followed(instance, lambda: aws.stop(instance), lambda: None):
+        play = person.play(RECONNECT, ec2_instance="box")
+
+    assert f"box ({instance}) was started, but did not run within 60 s" in refused(play)
+
+
+def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+
+    play = person.play(SLEEP, ec2_instance="box", ec2_timeout=2)
+
+    assert "nobody can say whether a cell runs" in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_an_instance_that_a_shutdown_would_terminate(person: Person, aws: Aws) -> None:
+    instance = aws.launch("box")
+
+    stopped = person.play("shutdown.yml", ec2_instance="box")
+    aws.on_shutdown(instance, "terminate")
+    terminated = person.play("shutdown.yml", ec2_instance="box")
+
+    assert (stopped.status, stopped.changed) == (0, 0), stopped.output
+    assert "is terminated when its system shuts down" in refused(terminated)
+
+
+def test_no_boto3(person: Person) -> None:
+    person.programs = HERE
+
+    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+
+    assert "pip install boto3 botocore" in sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        pytest.param(
+            {"ec2_instance": "i-0123456789abcdef0"}, "an id is what AWS gives it.", id="name"
+        ),
+        pytest.param(
+            {"ec2_public_key_file": "~/none.pub"}, "There is no ~/none.pub. Make yourself", id="key"
+        ),
+        # As when nobody tells it its address.
+        pytest.param({"ec2_ssh_from": "/32"}, "Who may log in is not known:", id="address"),
+    ],
+)
+def test_launch_says_what_it_takes(
+    person: Person, aws: Aws, given: dict[str, str], sentence: str
+) -> None:
+    (person.home / "key.pub").touch()
+    enough = {
+        "ec2_instance": "box",
+        "ec2_public_key_file": "~/key.pub",
+        "ec2_ssh_from": "203.0.113.7/32",
+    }
+
+    launch = person.play(LAUNCH, **enough | given)
+
+    assert sentence in refused(launch)
+    assert aws.ask("DescribeInstances").findall(".//instanceId") == []
+
+
+def test_launch_and_terminate(person: Person, aws: Aws) -> None:
+    key = person.home / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    given = {
+        "ec2_instance": "box",
+        "ec2_public_key_file": f"{key}.pub",
+        "ec2_ssh_from": "203.0.113.7/32",
+    }
+
+    dry = person.play(LAUNCH, "--check", "--diff", **given)
+    assert dry.status == 0, dry.output
+    assert aws.ask("DescribeInstances").findall(".//instanceId") == []
+
+    (policy,) = re.findall(r"```json\n(.*?)```", README.read_text(), re.DOTALL)
+    aws.permit(json.loads(policy))
+    launch = person.play(LAUNCH, **given)
+    aws.check(False)
+    assert launch.status == 0, launch.output
+    made = aws.ask("DescribeInstances")
+    instance = text(made, ".//instanceId")
+    assert "anywhere.notebook.setup -e ec2_instance=box" in launch.output
+    assert tags(made) == {"Name": "box", "notebook": "true", "notebook_user": "admin"}
+    assert text(made, ".//instancesSet/item/imageId") == IMAGE
+    assert text(made, ".//ebs/deleteOnTermination") == "false"
+    volume = aws.ask("DescribeVolumes")
+    assert (text(volume, ".//encrypted"), text(volume, ".//size")) == ("true", "20")
+    (rule,) = aws.ask("DescribeSecurityGroups", GroupName__1="notebook-box").findall(
+        ".//ipPermissions/item"
+    )
+    assert (text(rule, "fromPort"), text(rule, "toPort")) == ("22", "22")
+    assert text(rule, ".//cidrIp") == "203.0.113.7/32"
+    shutdown = aws.ask(
+        "DescribeInstanceAttribute",
+        InstanceId=instance,
+        Attribute="instanceInitiatedShutdownBehavior",
+    )
+    assert text(shutdown, ".//instanceInitiatedShutdownBehavior/value") == "stop"
+
+    again = person.play(LAUNCH, **given)
+    assert (again.status, again.changed) == (0, 0), again.output
+
+    other = person.play(TERMINATE, ec2_instance="box", ec2_confirm="boxer")
+    assert '"boxer" is not "box", so nothing was terminated.' in refused(other)
+    unasked = person.play(TERMINATE, ec2_instance="box")
+    assert "nothing was terminated" in refused(unasked)
+    assert aws.state(instance) == "running"
+
+    aws.check(True)
+    terminate = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+    aws.check(False)
+    assert (terminate.status, terminate.changed) == (0, 1), terminate.output
+    assert aws.state(instance) == "terminated"
+    assert text(aws.ask("DescribeVolumes"), ".//volumeId") in terminate.output
+    again = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+    assert (again.status, again.changed) == (0, 0), again.output
+
+
+def test_a_disk_that_would_be_lost_is_not(person: Person, aws: Aws) -> None:
+    # moto's own default, as it is that of AWS.
+    instance = aws.launch("box")
+
+    play = person.play(TERMINATE, ec2_instance="box", ec2_confirm="box")
+
+    assert text(aws.instance(instance), ".//ebs/volumeId") in refused(play)
+    assert aws.state(instance) == "running"
+
+
+def test_the_inventory_has_running_and_stopped_instances_of_several_regions(
+    person: Person, aws: Aws, tmp_path: Path
+) -> None:
+    inventory_file = tmp_path / "notebook.aws_ec2.yml"
+    written = (FILES / inventory_file.name).read_text()
+    inventory_file.write_text(written.replace("- us-east-1", "- us-east-1\n  - eu-west-1"))
+    running = aws.launch("runs", notebook="true", notebook_user="ubuntu")
+    stopped = aws.launch("sleeps", notebook="true")
+    aws.stop(stopped)
+    far = aws.launch("far", region="eu-west-1", notebook="true")
+    aws.launch("other")
+    aws.permit(json.loads(POLICY.read_text()))
+
+    done = subprocess.run(
+        [PROGRAMS / "ansible-inventory", "-i", inventory_file, "--list"],
+        env=person.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "reserved name" not in done.stderr
+    # What AWS says is no template to Ansible, and marked so.
+    found = json.loads(done.stdout, object_hook=lambda value: value.get("__ansible_unsafe", value))
+    assert sorted(found["notebook"]["hosts"]) == ["far", "runs", "sleeps"]
+    hosts = found["_meta"]["hostvars"]
+    assert [hosts[name]["ec2_instance"] for name in ("runs", "sleeps", "far")] == [
+        running,
+        stopped,
+        far,
+    ]
+    assert (hosts["far"]["ec2_region"], hosts["runs"]["ec2_region"]) == ("eu-west-1", "us-east-1")
+    assert (hosts["runs"]["ansible_user"], hosts["sleeps"]["ansible_user"]) == ("ubuntu", "admin")
+    assert hosts["runs"]["ansible_host"] == hosts["runs"]["aws_public_ip_address"]
+
+    # Named by its id, it is the host of the inventory.
+    one = person.play(
+        SLEEP,
+        "-i",
+        str(inventory_file),
+        ec2_instance=running,
+        ec2_region="us-east-1",
+        notebook_force=True,
+    )
+    assert (one.status, one.changed) == (0, 1), one.output
+    assert re.findall(r"^(\S+) +: ok=", one.output, re.MULTILINE) == ["localhost", "runs"]
+    rest = person.play(SLEEP, "-i", str(inventory_file), notebook_force=True)
+    assert (rest.status, rest.changed) == (0, 1), rest.output
+    assert re.findall(r"^(\S+) +: ok=.* changed=1 ", rest.output, re.MULTILINE) == ["far"]
+
+    # Each is woken, though nobody can log in to any.
+    wake = person.play(RECONNECT, "-i", str(inventory_file), ec2_timeout=1)
+    assert wake.changed == 3, wake.output
+    assert len(errors(wake)) == 3
+    table = re.findall(r"- (\w+) +- +- +- +see below", wake.output)
+    assert sorted(table) == ["far", "runs", "sleeps"]
+
+
+def tags(answer: ElementTree.Element) -> dict[str, str]:
+    """The tags of the one instance there."""
+    return {text(item, "key"): text(item, "value") for item in answer.findall(".//tagSet/item")}

@@ -1,0 +1,145 @@
+"""Accounts that the tests set up notebooks for, on this machine, against a real agent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support import CHECKOUT
+from tests.support.edge.client import fetch
+from tests.support.hosts.client import AS_ROOT
+from tests.support.plays import Play, run
+from tests.support.processes import end_sessions
+from tests.support.visitors import Visitor
+
+TMUX_SECONDS = 5.0
+AGENT = CHECKOUT / ".cache/ngrok-agent-2/ngrok"
+PASSWORD = "a password with spaces"
+
+
+def pack_agent(file: Path, level: int = 1) -> dict[str, str]:
+    """Pack the agent as ngrok packs it; what the role ngrok is told to install it from there.
+
+    With another ``level`` of compression it is another release to the role.
+    """
+    with tarfile.open(file, "w:gz", compresslevel=level) as packed:
+        packed.add(AGENT, "ngrok")
+    return {
+        "ngrok_executable": "",
+        "ngrok_archive_url": f"file://{file}",
+        "ngrok_archive_checksum": f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}",
+    }
+
+
+@contextlib.contextmanager
+def disk(directory: Path, megabytes: int) -> Iterator[bool]:
+    """Have a small disk of its own at a directory; False where only root can make one."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,uid={os.getuid()}", "tmpfs"]
+    mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
+    try:
+        yield not mounted.returncode
+    finally:
+        if not mounted.returncode:
+            subprocess.run([*AS_ROOT, "umount", directory], check=True)
+
+
+def caches() -> dict[str, str]:
+    """Return where the installers keep what they fetched, for all accounts of the tests."""
+    cache = CHECKOUT / ".cache"
+    return {"PIP_CACHE_DIR": str(cache / "pip"), "UV_CACHE_DIR": str(cache / "uv")}
+
+
+@dataclass
+class Account:
+    """A home, ports and a tmux server of its own, as another account would have them."""
+
+    home: Path
+    socket_name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+    variables: dict[str, object] = field(default_factory=dict)
+    exported: dict[str, str] = field(default_factory=dict)
+    ansible: Path = Path(sys.executable).parent
+
+    @property
+    def state(self) -> Path:
+        """The directory below which the roles put everything."""
+        return self.home / ".local/share/anywhere-notebook"
+
+    def environment(self) -> dict[str, str]:
+        """The caller's environment as this account would have it."""
+        kept = {name: value for name, value in os.environ.items() if "NGROK" not in name}
+        return kept | {
+            "HOME": str(self.home),
+            "ANSIBLE_HOME": str(self.home / ".ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            **caches(),
+            **self.exported,
+        }
+
+    def command(self, playbook: str | Path, *flags: str, **variables: object) -> list[str]:
+        """Return an ansible-playbook command; variables travel by file, never by argument."""
+        file = self.home.parent / f"variables-{uuid.uuid4().hex}.json"
+        file.write_text(json.dumps(self.variables | variables))
+        command = [f"{self.ansible}/ansible-playbook", str(playbook)]
+        if "-i" not in flags:
+            command += ["-i", "localhost,", "-c", "local"]
+        return [*command, "-e", f"@{file}", *flags]
+
+    def play(self, playbook: str | Path, *flags: str, **variables: object) -> Play:
+        """Run a playbook, with the account's variables and the ones given."""
+        command = self.command(playbook, *flags, **variables)
+        return run(command, cwd=self.home, env=self.environment())
+
+    def setup(self, *flags: str, **variables: object) -> Play:
+        """Run ``setup``, which has to succeed."""
+        return self._succeed(self.play("anywhere.notebook.setup", *flags, **variables))
+
+    def reconnect(self, *flags: str, **variables: object) -> Play:
+        """Run ``reconnect``, which has to succeed."""
+        return self._succeed(self.play("anywhere.notebook.reconnect", *flags, **variables))
+
+    def url(self) -> str:
+        """The public URL of a notebook that was set up; repaired first where it has no answer."""
+        file = self.state / "ngrok/url"
+        url = file.read_text().strip() if file.exists() else ""
+        return url if url and fetch(url, "/api").status == 200 else self.reconnect().url
+
+    def visitor(self) -> Visitor:
+        """Somebody who has logged in at the notebook's present public URL."""
+        visitor = Visitor(self.url())
+        visitor.log_in(PASSWORD)
+        return visitor
+
+    def tmux(self, *words: str) -> str:
+        """Ask the account's tmux server; empty when there is none, or it is suspended."""
+        command = ["tmux", "-L", self.socket_name, *words]
+        try:
+            return subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=TMUX_SECONDS
+            ).stdout
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the running commands by session."""
+        rows = self.tmux("list-panes", "-a", "-F", "#{pane_dead} #{pane_pid} #{session_name}")
+        panes = [row.split(" ", 2) for row in rows.splitlines()]
+        return {name: int(pid) for dead, pid, name in panes if dead == "0"}
+
+    def stop(self) -> None:
+        """End what runs in the account's tmux server, and the server."""
+        end_sessions(self.socket_name)
+
+    @staticmethod
+    def _succeed(play: Play) -> Play:
+        assert play.status == 0, play.output
+        return play

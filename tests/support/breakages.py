@@ -1,0 +1,203 @@
+"""Ways in which a notebook breaks; each lasts until its ``with`` block ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tests.support.accounts import Account
+from tests.support.edge.client import Edge
+from tests.support.processes import frozen, runs
+from tests.support.waiting import wait_until
+
+# Programs that take a port.
+MUTE = """
+import socket, sys, time
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+PAGES = """
+import http.server, sys
+http.server.test(
+    http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1"
+)
+"""
+
+Break = Callable[[Account, Edge], AbstractContextManager[None]]
+
+
+def port(account: Account, session: str) -> int:
+    """Where the command of a session listens."""
+    address = {"jupyter": "jupyter_port", "ngrok": "ngrok_web_addr"}[session]
+    return int(str(account.variables[address]).rpartition(":")[2])
+
+
+def server_of(account: Account) -> int:
+    """The process of the tmux server."""
+    return int(account.tmux("display-message", "-p", "#{pid}"))
+
+
+def listens(account: Account, session: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port(account, session))) == 0
+
+
+def kill(pid: int) -> None:
+    """End a process as a crash does, and wait until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not runs(pid))
+
+
+def end(account: Account, session: str) -> None:
+    """End a session, and wait until its command has ended."""
+    pid = account.pids().get(session)
+    account.tmux("kill-session", "-t", f"={session}")
+    if pid:
+        wait_until(lambda: not runs(pid))
+
+
+def nothing() -> Break:
+    @contextmanager
+    def broken(_account: Account, _edge: Edge) -> Iterator[None]:
+        yield
+
+    return broken
+
+
+def killed(session: str) -> Break:
+    @contextmanager
+    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+        if pid := account.pids().get(session):
+            kill(pid)
+            # tmux learns of it a moment later.
+            wait_until(lambda: session not in account.pids())
+        yield
+
+    return broken
+
+
+def ended(session: str) -> Break:
+    @contextmanager
+    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+        end(account, session)
+        yield
+
+    return broken
+
+
+def hung(session: str, seconds: float | None = None) -> Break:
+    @contextmanager
+    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+        with frozen(account.pids()[session], seconds):
+            yield
+
+    return broken
+
+
+def other_program(session: str, code: str) -> Break:
+    """Something else runs in the session, and listens where the session's command should."""
+
+    @contextmanager
+    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+        end(account, session)
+        command = [sys.executable, "-c", code, str(port(account, session))]
+        account.tmux("new-session", "-d", "-s", session, *command)
+        wait_until(lambda: listens(account, session))
+        pid = account.pids()[session]
+        try:
+            yield
+        finally:
+            if account.pids().get(session) == pid:
+                end(account, session)
+
+    return broken
+
+
+def port_taken(session: str) -> Break:
+    @contextmanager
+    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+        end(account, session)
+        with socket.create_server(("127.0.0.1", port(account, session))):
+            yield
+
+    return broken
+
+
+@contextmanager
+def tmux_killed(account: Account, _edge: Edge) -> Iterator[None]:
+    if pids := account.pids().values():
+        kill(server_of(account))
+        wait_until(lambda: not any(map(runs, pids)))
+    yield
+
+
+@contextmanager
+def tmux_suspended(account: Account, _edge: Edge) -> Iterator[None]:
+    server = server_of(account)
+    os.kill(server, signal.SIGSTOP)
+    yield
+    os.kill(server, signal.SIGCONT)
+
+
+@contextmanager
+def all_suspended(account: Account, _edge: Edge) -> Iterator[None]:
+    for pid in (server_of(account), *account.pids().values()):
+        os.kill(pid, signal.SIGSTOP)
+    yield
+
+
+@contextmanager
+def tmux_socket_is_left(account: Account, edge: Edge) -> Iterator[None]:
+    path = Path(account.tmux("display-message", "-p", "#{socket_path}").strip())
+    with tmux_killed(account, edge):
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+        yield
+
+
+def fault(session: str | None = None, /, **faults: str | bool) -> Break:
+    """The service does something else from now on; the command of ``session`` has crashed."""
+
+    @contextmanager
+    def broken(account: Account, edge: Edge) -> Iterator[None]:
+        edge.fault(**faults)
+        if session:
+            kill(account.pids()[session])
+        yield
+
+    return broken
+
+
+@contextmanager
+def service_away(_account: Account, edge: Edge) -> Iterator[None]:
+    edge.fault(unreachable=True)
+    back = threading.Timer(3, edge.fault, kwargs={"unreachable": False})
+    back.start()
+    yield
+    back.join()
+
+
+@contextmanager
+def sessions_dropped(_account: Account, edge: Edge) -> Iterator[None]:
+    edge.drop_sessions()
+    yield
+
+
+@contextmanager
+def session_lost_without_a_word(_account: Account, edge: Edge) -> Iterator[None]:
+    edge.fault(heartbeats=False)
+    edge.drop_endpoints()
+    yield
+
+
+@contextmanager
+def endpoint_dead(_account: Account, edge: Edge) -> Iterator[None]:
+    edge.drop_endpoints()
+    yield

@@ -1,0 +1,252 @@
+"""A person with a real browser, the pages of notebooks, and the files behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+
+from tests.support.accounts import PASSWORD, Account
+from tests.support.waiting import wait_until
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LOGIN = re.compile(r"/login\?next=")
+Cell = dict[str, Any]
+PYTHON = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+# JupyterLab and its kernel start on a machine that may be busy with other tests.
+PATIENCE = 120_000.0
+# High enough that all cells are on the page, which only has those in sight.
+VIEWPORT = ViewportSize(width=1200, height=3000)
+# A workspace by itself, so that JupyterLab does not open what another test had open.
+PAGES = {"lab": "/lab/workspaces/{name}/tree/{name}.ipynb", "notebook": "/notebooks/{name}.ipynb"}
+
+
+@contextmanager
+def chromium(home: Path) -> Iterator[Browser]:
+    """Debian's chromium, with a home of its own."""
+    program = shutil.which("chromium")
+    assert program, "there is no chromium on the PATH: apt install chromium"
+    expect.set_options(timeout=PATIENCE)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=program, args=ARGUMENTS, env={**os.environ, "HOME": str(home)}
+        ) as running,
+    ):
+        yield running
+
+
+def log_in(page: Page, password: str) -> None:
+    """Type a password on the login page."""
+    page.get_by_label("Password or token:").fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def new_page(context: BrowserContext) -> Page:
+    """An empty tab in which nothing that JupyterLab asks or says by itself is in the way."""
+    page = context.new_page()
+    # It asks at some moment, and asks again until there is an answer.
+    page.add_locator_handler(
+        page.get_by_text("Would you like to get notified about official Jupyter news?"),
+        lambda: page.get_by_role("button", name="No", exact=True).click(),
+    )
+    # Seen once, on a busy machine: a style sheet did not arrive. It is not what is tested.
+    theme = page.locator(".jp-Dialog", has_text="Error Loading Theme")
+    page.add_locator_handler(theme, lambda: theme.locator(".jp-Dialog-button").click())
+    return page
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A notebook in a browser of its own."""
+
+    page: Page
+
+    @property
+    def cells(self) -> Locator:
+        """The cells with code."""
+        return self.page.locator(".jp-Notebook .jp-CodeCell")
+
+    def prompt(self, cell: int = 0) -> Locator:
+        """``[1]:`` of a cell, or ``[*]:``."""
+        return self.cells.nth(cell).locator(".jp-InputPrompt")
+
+    def outputs(self, cell: int = 0) -> Locator:
+        """What a cell shows below its code."""
+        return self.cells.nth(cell).locator(".jp-OutputArea-output")
+
+    def text(self, cell: int = 0) -> str:
+        """The text of all outputs of a cell."""
+        return "".join(self.outputs(cell).all_inner_texts())
+
+    def run(self, cell: int = 0) -> None:
+        """Execute one cell."""
+        self.cells.nth(cell).get_by_role("textbox").first.click()
+        self.page.keyboard.press("Control+Enter")
+
+    def run_and_leave(self, seen: str) -> None:
+        """Execute the first cell, and leave when it has printed this."""
+        self.run()
+        expect(self.outputs()).to_contain_text(seen)
+        self.close()
+
+    def choose(self, menu: str, entry: str) -> None:
+        """Click an entry of the menu bar."""
+        self.page.get_by_role("menuitem", name=menu, exact=True).click()
+        # Its name may end with the keys for it.
+        self.page.get_by_role("menuitem", name=re.compile(f"^{entry}")).first.click()
+
+    def wait_for_kernel(self, language: str = "python") -> None:
+        """Return when cells can be executed: the page learns the language from the kernel."""
+        first = self.cells.first.get_by_role("textbox").first
+        expect(first).to_have_attribute("data-language", language)
+
+    def close(self) -> None:
+        """Leave, as a laptop does that is closed."""
+        self.page.context.close()
+
+
+OpenTab = Callable[..., Tab]
+
+
+@contextmanager
+def opening(browser: Browser, notebook: Account) -> Iterator[OpenTab]:
+    """Open notebooks as somebody who has not been there before; all are closed in the end."""
+    tabs: list[Tab] = []
+
+    def open_it(name: str, page_of: str = "lab", url: str = "", language: str = "python") -> Tab:
+        context = browser.new_context(base_url=url or notebook.url(), viewport=VIEWPORT)
+        context.set_default_timeout(PATIENCE)
+        page = new_page(context)
+        tab = Tab(page)
+        tabs.append(tab)
+        page.goto(PAGES[page_of].format(name=name))
+        log_in(page, PASSWORD)
+        expect(page).to_have_url(re.compile(rf"{name}\.ipynb$"))
+        tab.wait_for_kernel(language)
+        return tab
+
+    try:
+        yield open_it
+    finally:
+        for tab in tabs:
+            tab.close()
+
+
+@dataclass(frozen=True)
+class File:
+    """A notebook on the disk of the machine."""
+
+    path: Path
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """The cells with code, as the file has them."""
+        while True:
+            # Jupyter empties a file before it writes it.
+            with suppress(json.JSONDecodeError):
+                cells = json.loads(self.path.read_text())["cells"]
+                return [cell for cell in cells if cell["cell_type"] == "code"]
+
+    def outputs(self, cell: int = 0) -> list[dict[str, Any]]:
+        """The outputs of a cell; of text, the lines are joined."""
+        return [joined(output) for output in self.cells[cell]["outputs"]]
+
+    def text(self, cell: int = 0) -> str:
+        """What a cell has printed."""
+        return "".join(output.get("text", "") for output in self.outputs(cell))
+
+    def wait_for_end(self, cell: int = 0, seconds: float = 60) -> None:
+        """Return when the file has a cell that has ended."""
+        wait_until(lambda: self.cells[cell]["execution_count"], seconds)
+
+    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 60) -> None:
+        """Return when the file has all that a cell has printed, and nothing else."""
+        wait_until(lambda: self.text(cell) == text, seconds)
+
+
+NewFile = Callable[..., File]
+
+
+def joined(output: dict[str, Any]) -> dict[str, Any]:
+    """An output of the notebook format, which may have a text as a list of lines."""
+    text = output.get("text")
+    return {**output, "text": "".join(text)} if text is not None else output
+
+
+def code(source: str, *outputs: Cell, count: int | None = None, **metadata: object) -> Cell:
+    """A cell with code, maybe with outputs of a former run."""
+    return {
+        "cell_type": "code",
+        "execution_count": count,
+        "metadata": metadata,
+        "outputs": list(outputs),
+        "source": source,
+    }
+
+
+def content(
+    cells: Sequence[str | Cell], *, kernel: dict[str, str] = PYTHON, **metadata: object
+) -> str:
+    """A notebook file with these cells; a string is a cell with code."""
+    made = [code(cell) if isinstance(cell, str) else cell for cell in cells]
+    return json.dumps(
+        {
+            "cells": [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(made)],
+            "metadata": {"kernelspec": kernel, **metadata},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
+
+
+def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:
+    """Make a notebook with these cells."""
+    path = notebook.home / f"{name}.ipynb"
+    # Long outputs take little room, so that all cells are in sight.
+    path.write_text(content([code(source, scrolled=True) for source in cells]))
+    return File(path)
+
+
+def run_all_left_and_stayed(
+    left: File, stayed: File, last: int, open_tab: OpenTab, page_of: str
+) -> tuple[Tab, Tab]:
+    """Run all cells of two notebooks, and leave one while its first cell runs.
+
+    Return when both files have the end of the ``last`` cell: a new page of the notebook that was
+    left, and the page of the other one.
+    """
+    tab = open_tab(left.path.stem, page_of)
+    tab.choose("Run", "Run All Cells")
+    expect(tab.outputs(0)).to_contain_text("waiting 1")
+    tab.close()
+    connected = open_tab(stayed.path.stem, page_of)
+    connected.choose("Run", "Run All Cells")
+    for file in (stayed, left):
+        file.wait_for_end(last, 120)
+    return open_tab(left.path.stem, page_of), connected
