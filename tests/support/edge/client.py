@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 from email.message import Message
 from pathlib import Path
@@ -15,8 +14,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from tests.support import CHECKOUT
+from tests.support.waiting import wait_until
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 # Proxies of the environment have no business with loopback.
@@ -123,18 +123,19 @@ class Edge:
 
     def _where(self, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         """edge.json, once it is this child's."""
-        limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit:
+
+        def written() -> dict[str, Any] | None:
             if child.poll() is not None:
                 raise RuntimeError(f"the edge ended with {child.returncode}:\n{self._log()}")
             try:
                 where: dict[str, Any] = json.loads((self.state_dir / "edge.json").read_text())
             except FileNotFoundError:
-                where = {}
-            if where.get("pid") == child.pid:
-                return where
-            time.sleep(0.02)
-        raise TimeoutError(f"the edge did not listen within {START_SECONDS} s:\n{self._log()}")
+                return None
+            return where if where.get("pid") == child.pid else None
+
+        where = wait_until(written, START_SECONDS, what="an edge that listens", pause=0.02)
+        assert where
+        return where
 
     def _log(self) -> str:
         return self.log_file.read_text(errors="replace")
