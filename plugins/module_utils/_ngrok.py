@@ -163,7 +163,7 @@ def trouble(log: str) -> Trouble | None:
         number = int(codes[-1].rpartition("_")[2])
         action = ERRORS[number].action if number in ERRORS else "stop"
         return Trouble(refusal(codes[-1], lines), action, codes[-1])
-    errors = [words for words in map(_error, lines) if words]
+    errors = _errors(lines)
     if not errors:
         return None
     ended = any('"msg":"command failed"' in line for line in lines)
@@ -173,7 +173,7 @@ def trouble(log: str) -> Trouble | None:
             "this machine may open connections to connect.ngrok-agent.com, port 443.",
             "retry",
         )
-    return Trouble(f"The agent gave up: {errors[-1]}.", "stop")
+    return Trouble(f"The agent gave up: {errors[-1].rstrip('.')}.", "stop")
 
 
 def refusal(code: str, lines: t.Sequence[str] = ()) -> str:
@@ -181,7 +181,7 @@ def refusal(code: str, lines: t.Sequence[str] = ()) -> str:
     number = int(code.rpartition("_")[2])
     if number in ERRORS:
         return f"ngrok refused with {explained(code)}"
-    words = next((words for words in map(_error, reversed(lines)) if words), "no reason given")
+    words = (_errors(lines) or ["no reason given"])[-1]
     return (
         f"ngrok refused with {code}: {words}. See https://ngrok.com/docs/errors/err_ngrok_{number}."
     )
@@ -239,14 +239,28 @@ def _endpoint(entry: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def _error(line: str) -> str:
-    """Return the error a line of the log speaks of, on one line and without secrets, or nothing."""
+def _errors(lines: t.Sequence[str]) -> list[str]:
+    """Return the errors a log speaks of, each on one line and without secrets.
+
+    An agent 3 prints an error for people after it has recorded it, one line of it at a time, so
+    what is printed counts only where nothing is recorded.
+    """
+    recorded = [_plain(words) for words in map(_recorded, lines) if words]
+    printed = [
+        found[1] for found in (re.match(r"ERROR:\s+(\S.*)", line) for line in lines) if found
+    ]
+    return recorded or ([_plain("\n".join(printed))] if printed else [])
+
+
+def _recorded(line: str) -> str:
+    """Return the error that a line of the log has recorded as JSON, or nothing."""
     try:
         record = json.loads(line)
     except ValueError:
-        found = re.match(r"ERROR:\s+(\S.*)", line)
-        words = found[1] if found else ""
-    else:
-        bad = isinstance(record, dict) and record.get("lvl") in ("eror", "crit")
-        words = str(record.get("err", "")) if bad else ""
+        return ""
+    bad = isinstance(record, dict) and record.get("lvl") in ("eror", "crit")
+    return str(record.get("err", "")) if bad else ""
+
+
+def _plain(words: str) -> str:
     return " ".join(hide_secrets(words).split())

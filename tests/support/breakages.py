@@ -32,6 +32,19 @@ http.server.test(
 Break = Callable[[Account, Edge], AbstractContextManager[None]]
 
 
+def mend(edge: Edge) -> None:
+    """Have the service work again."""
+    edge.fault(
+        auth_error=None,
+        bind_error=None,
+        heartbeats=True,
+        interstitial=False,
+        linger=False,
+        unreachable=False,
+        keep_host=True,
+    )
+
+
 def port(account: Account, session: str) -> int:
     """Where the command of a session listens."""
     address = {"jupyter": "jupyter_port", "ngrok": "ngrok_web_addr"}[session]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.accounts import AGENT, PASSWORD, Account
+from tests.support.breakages import mend
 from tests.support.edge.client import Edge
 from tests.support.ports import free_port
 from tests.support.visitors import Visitor
@@ -25,15 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 def edge(service: Edge) -> Iterator[Edge]:
     """The service, for a test that makes it fail; afterwards it works again."""
     yield service
-    service.fault(
-        auth_error=None,
-        bind_error=None,
-        heartbeats=True,
-        interstitial=False,
-        linger=False,
-        unreachable=False,
-        keep_host=True,
-    )
+    mend(service)
 
 
 @pytest.fixture(scope="session")

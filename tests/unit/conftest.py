@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
+from tests.support.modules import run_module
 from tests.support.sites import Site
 from tests.support.tmux import TmuxServer
 
-MODULES = "ansible_collections.anywhere.notebook.plugins.modules"
 
-
-@pytest.fixture
-def run_module(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+@pytest.fixture(name="run_module")
+def _run_module() -> Callable[..., dict[str, Any]]:
     """Run a module of the collection; its result."""
-
-    def run(name: str, /, *, check_mode: bool = False, **args: object) -> dict[str, Any]:
-        module = importlib.import_module(f"{MODULES}.{name}")
-        document = {"_ansible_check_mode": check_mode, "_ansible_diff": True, **args}
-        with patch_module_args(document), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
-
-    return run
+    return run_module
 
 
 @pytest.fixture
