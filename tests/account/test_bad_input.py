@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import AGENT, Account, disk
-from tests.support.edge.client import Edge, fetch
+from tests.support.accounts import Account, disk
 from tests.support.plays import Play, errors, refused
-from tests.support.ports import free_port
-
-NGROK_ALONE = """
-- hosts: all
-  gather_facts: false
-  roles:
-    - anywhere.notebook.ngrok
-"""
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +20,6 @@ def taken() -> Iterator[socket.socket]:
     """A port of loopback on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
-
-
-@pytest.fixture(scope="module")
-def agent_account(new_account: Callable[[], Account]) -> Account:
-    """An account that uses the role ngrok alone, in a play of its own."""
-    account = new_account()
-    (account.home / "play.yml").write_text(NGROK_ALONE)
-    return account
 
 
 def assert_untouched(account: Account) -> None:
@@ -181,121 +162,3 @@ def test_an_architecture_without_an_archive(account: Account) -> None:
     assert "no pinned ngrok agent 3.39.9 for the architecture riscv64" in sentence
     assert "ngrok_executable" in sentence
     assert_untouched(account)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of the agent as ngrok packs it: a .zip with the file ngrok."""
-    path = tmp_path_factory.mktemp("release") / "ngrok-v2.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-        packed.write(AGENT, "ngrok")
-    return path
-
-
-def test_a_checksum_that_does_not_match(agent_account: Account, archive: Path) -> None:
-    play = agent_account.play(
-        agent_account.home / "play.yml",
-        ngrok_executable="",
-        ngrok_archive_url=archive.as_uri(),
-        ngrok_archive_checksum=f"sha256:{'0' * 64}",
-    )
-
-    assert "checksum" in refused(play)
-    assert [path.name for path in (agent_account.state / "ngrok").iterdir()] == []
-    assert agent_account.pids() == {}
-
-
-def test_an_archive_with_the_right_checksum_is_installed(account: Account, archive: Path) -> None:
-    (account.home / "play.yml").write_text(NGROK_ALONE)
-    given = {
-        "ngrok_executable": "",
-        "ngrok_archive_url": archive.as_uri(),
-        "ngrok_archive_checksum": "sha256:" + hashlib.sha256(archive.read_bytes()).hexdigest(),
-    }
-
-    assert account.play(account.home / "play.yml", **given).status == 0
-
-    again = account.play(account.home / "play.yml", **given)
-    assert (again.status, again.changed) == (0, 0)
-    command = Path(f"/proc/{account.pids()['ngrok']}/exe").resolve()
-    assert command.is_relative_to(account.state / "ngrok")
-
-
-@pytest.mark.parametrize(
-    ("code", "meaning", "remedy"),
-    [
-        pytest.param("107", "not valid (any more)", "copy the present one", id="107"),
-        pytest.param("108", "as many agents as its plan allows", "Stop one", id="108"),
-    ],
-)
-def test_the_service_refuses_the_account(
-    agent_account: Account, edge: Edge, code: str, meaning: str, remedy: str
-) -> None:
-    edge.fault(auth_error=f"ERR_NGROK_{code}")
-
-    play = agent_account.play(agent_account.home / "play.yml", "-vvv")
-
-    sentence = refused(play)
-    assert f"ngrok refused with ERR_NGROK_{code}" in sentence
-    assert meaning in sentence
-    assert remedy in sentence
-    assert str(agent_account.variables["ngrok_authtoken"]) not in play.output
-    assert "ngrok" not in agent_account.pids()
-
-
-def test_the_service_refuses_the_endpoint(agent_account: Account, edge: Edge) -> None:
-    edge.fault(bind_error="ERR_NGROK_334")
-
-    play = agent_account.play(agent_account.home / "play.yml")
-
-    sentence = refused(play)
-    assert "ERR_NGROK_334: an endpoint with this URL is already online" in sentence
-    assert "Stop the agent that holds it" in sentence
-
-
-def test_once_the_service_accepts_the_same_command_succeeds(agent_account: Account) -> None:
-    assert agent_account.play(agent_account.home / "play.yml").status == 0
-
-
-def test_a_service_that_cannot_be_reached_leaves_jupyter_running(
-    notebook: Account, edge: Edge
-) -> None:
-    server = notebook.pids()["jupyter"]
-    notebook.tmux("kill-session", "-t", "=ngrok")
-    edge.fault(unreachable=True)
-
-    play = notebook.play("anywhere.notebook.reconnect", ngrok_timeout=3)
-
-    sentence = refused(play)
-    assert "not online after 3 s" in sentence
-    assert "cannot reach ngrok's service" in sentence
-    assert notebook.pids()["jupyter"] == server
-    port = notebook.variables["jupyter_port"]
-    assert fetch(f"http://localhost:{port}", "/api").status == 200
-
-
-@pytest.fixture
-def nowhere(notebook: Account) -> Iterator[str]:
-    """Where nobody listens, and where the agent forwards to until the test has ended."""
-    play = notebook.home / "ngrok.yml"
-    play.write_text(NGROK_ALONE)
-    url = f"http://127.0.0.1:{free_port()}"
-    notebook.play(play, ngrok_upstream_url=url)
-    yield url
-    there = f"http://127.0.0.1:{notebook.variables['jupyter_port']}"
-    assert notebook.play(play, ngrok_upstream_url=there).status == 0
-    # The role knows nothing of what the playbooks keep on the controller.
-    notebook.reconnect()
-
-
-def test_a_url_that_leads_nowhere_is_not_printed(notebook: Account, nowhere: str) -> None:
-    server = notebook.pids()["jupyter"]
-
-    play = notebook.play("anywhere.notebook.reconnect", ngrok_timeout=3)
-
-    sentence = refused(play)
-    assert "the notebook cannot be reached" in sentence
-    assert f"The agent forwards to {nowhere}: run setup." in sentence
-    assert "ERR_NGROK_8012" in sentence
-    assert "Show the card" not in play.output
-    assert notebook.pids()["jupyter"] == server

@@ -21,37 +21,33 @@ MODULES = sorted(path.stem for path in (CHECKOUT / "plugins/modules").glob("*.py
 FILTERS = sorted(path.stem for path in (CHECKOUT / "plugins/filter").glob("*.py"))
 
 
-def ansible_doc(kind: str, name: str) -> dict[str, Any]:
-    """Return what ansible-doc shows."""
+def ansible_doc(kind: str, *names: str) -> dict[str, Any]:
+    """What ansible-doc shows of plugins or roles, by name."""
+    full = [f"anywhere.notebook.{name}" for name in names]
     shown = subprocess.run(
-        [f"{Path(sys.executable).parent}/ansible-doc", "--json", "-t", kind, name],
+        [f"{Path(sys.executable).parent}/ansible-doc", "--json", "-t", kind, *full],
         env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections")},
         capture_output=True,
         text=True,
         check=True,
     )
-    document: dict[str, Any] = json.loads(shown.stdout)[name]
-    return document
+    documents: dict[str, Any] = json.loads(shown.stdout)
+    return {name: documents[long] for name, long in zip(names, full, strict=True)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [("module", name) for name in MODULES] + [("filter", name) for name in FILTERS],
-)
-def test_plugins_are_documented_with_examples_and_results(kind: str, name: str) -> None:
-    document = ansible_doc(kind, f"anywhere.notebook.{name}")
-
-    assert document["doc"]["short_description"]
-    assert yaml.safe_load(document["examples"])
-    assert document["return"]
+@pytest.mark.parametrize(("kind", "names"), [("module", MODULES), ("filter", FILTERS)])
+def test_plugins_are_documented_with_examples_and_results(kind: str, names: list[str]) -> None:
+    for name, document in ansible_doc(kind, *names).items():
+        assert document["doc"]["short_description"], name
+        assert yaml.safe_load(document["examples"]), name
+        assert document["return"], name
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_roles_are_documented_with_their_entry_points(role: str) -> None:
-    entry_points = ansible_doc("role", f"anywhere.notebook.{role}")["entry_points"]
-
-    assert entry_points.keys() >= set(ENTRY_POINTS[role])
-    assert all(entry["short_description"] for entry in entry_points.values())
+def test_roles_are_documented_with_their_entry_points() -> None:
+    for role, document in ansible_doc("role", *ROLES).items():
+        entry_points = document["entry_points"]
+        assert entry_points.keys() >= set(ENTRY_POINTS[role])
+        assert all(entry["short_description"] for entry in entry_points.values()), role
 
 
 def test_the_readme_is_short_and_names_only_variables_that_exist() -> None:

@@ -196,6 +196,7 @@ def test_make_demo_ends_with_a_card_that_leads_to_the_notebook(demo: Demo) -> No
     assert visitor.page("/lab")[:2] == (200, "/lab")
 
 
+@pytest.mark.acceptance
 def test_make_demo_again_changes_nothing_and_restarts_nothing(demo: Demo) -> None:
     before = demo.clone.sessions()
     assert set(before) == {"edge", "jupyter", "ngrok"}
@@ -206,14 +207,29 @@ def test_make_demo_again_changes_nothing_and_restarts_nothing(demo: Demo) -> Non
     assert demo.clone.sessions() == before
 
 
-def test_make_demo_reconnect_replaces_a_killed_agent_only(demo: Demo) -> None:
+@dataclass(frozen=True)
+class Reconnected:
+    """What ``make demo-reconnect`` said after the agent was killed, and the sessions around it."""
+
+    play: Play
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def reconnected(demo: Demo) -> Reconnected:
+    """``make demo-reconnect`` after a crash of the agent."""
     before = demo.clone.sessions()
     kill({before["ngrok"]})
-
     play = demo.clone.make("demo-reconnect")
+    return Reconnected(play, before, demo.clone.sessions())
 
-    visit(demo, play)
-    after = demo.clone.sessions()
+
+def test_make_demo_reconnect_replaces_a_killed_agent_only(
+    demo: Demo, reconnected: Reconnected
+) -> None:
+    visit(demo, reconnected.play)
+    before, after = reconnected.before, reconnected.after
     assert after["ngrok"] != before["ngrok"]
     assert after == before | {"ngrok": after["ngrok"]}
 
@@ -222,15 +238,15 @@ def test_nothing_outside_the_clone_was_touched(demo: Demo) -> None:
     assert demo.clone.files_outside() - demo.files_outside == set()
 
 
-def test_make_demo_stop_ends_everything(demo: Demo) -> None:
-    visitor = visit(demo, demo.clone.make("demo-reconnect"))
+def test_make_demo_stop_ends_everything(demo: Demo, reconnected: Reconnected) -> None:
+    visitor = visit(demo, reconnected.play)
     visitor.run(visitor.kernel(), "pass")
     pids = demo.clone.processes()
     assert pids > set(demo.clone.sessions().values())
 
     demo.clone.make("demo-stop")
 
-    wait_until(lambda: not any(map(runs, pids)), seconds=2)
+    wait_until(lambda: not any(map(runs, pids)))
     assert processes_of(demo.clone.account) == set()
 
 

@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
-import stat
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.accounts import Account
 from tests.support.edge.client import Edge
+from tests.support.leaks import environments, readable_by_others, watched_processes
 from tests.support.waiting import wait_until
-
-
-@contextmanager
-def watched_processes(secrets: list[str]) -> Iterator[set[str]]:
-    """Look at every process's command line again and again; yield the lines that hold a secret."""
-    seen: set[str] = set()
-    looks = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal looks
-        while not done.is_set():
-            for process in Path("/proc").glob("[0-9]*"):
-                try:
-                    line = (process / "cmdline").read_bytes().decode(errors="replace")
-                except OSError:
-                    continue
-                if any(secret in line for secret in secrets):
-                    seen.add(line)
-            looks += 1
-            done.wait(0.02)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        wait_until(lambda: looks)
-        yield seen
-    finally:
-        done.set()
-        watcher.join()
-
-
-def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
-    """Files in the home, Ansible's scratch among them, with a secret and open to others."""
-    files = [
-        path
-        for path in account.home.rglob("*")
-        if path.is_file() and not path.is_symlink() and "venv" not in path.parts
-    ]
-    holding = [
-        path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)
-    ]
-    assert holding
-    return [path for path in holding if is_open(path, account)]
-
-
-def is_open(path: Path, account: Account) -> bool:
-    """Whether others may read a file. What the roles wrote has to be closed by its own mode.
-
-    Jupyter writes a readable page with its token into its runtime directory, which it closes.
-    """
-    above = [parent for parent in path.parents if parent.is_relative_to(account.home)]
-    closed_above = any(
-        not parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in above
-    )
-    ours = path.is_relative_to(account.state) and "runtime" not in path.parts
-    readable = bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-    return readable and (ours or not closed_above)
 
 
 def test_the_watcher_sees_a_secret_on_a_command_line() -> None:
@@ -86,15 +25,12 @@ def test_the_watcher_sees_a_secret_on_a_command_line() -> None:
         leak.kill()
 
 
-@pytest.mark.parametrize("given", ["by variable", "by environment"])
-def test_setup_shows_no_secret(neighbour: Account, given: str) -> None:
+@pytest.mark.acceptance
+def test_setup_shows_no_secret_that_is_given_by_variable(neighbour: Account) -> None:
     account = neighbour
     token = str(account.variables["ngrok_authtoken"])
     password = f"pw {uuid.uuid4().hex}"
     secrets = [token, password]
-    if given == "by environment":
-        del account.variables["ngrok_authtoken"]
-        account.exported["NGROK_AUTHTOKEN"] = token
 
     with watched_processes(secrets) as seen:
         outputs = account.setup("-vvv", "--diff", jupyter_password=password).output
@@ -103,14 +39,12 @@ def test_setup_shows_no_secret(neighbour: Account, given: str) -> None:
 
     assert seen == set()
     secrets.append((account.state / "jupyter/token").read_text())
-    outputs += account.tmux("show-environment", "-g")
-    for session, pid in account.pids().items():
-        outputs += account.tmux("show-environment", "-t", f"={session}")
-        outputs += Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    outputs += environments(account)
     assert [secret for secret in secrets if secret in outputs] == []
     assert readable_by_others(account, secrets) == []
 
 
+@pytest.mark.acceptance
 def test_a_refusal_that_repeats_the_token_shows_no_secret(neighbour: Account, edge: Edge) -> None:
     account = neighbour
     token = str(account.variables["ngrok_authtoken"])

@@ -2,70 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
-from tests.support.accounts import Account
-from tests.support.plays import refused
+from tests.support.accounts import PASSWORD, Account
+from tests.support.plays import Play, refused
 from tests.support.visitors import Visitor
+from tests.support.waiting import wait_until
 
 STOP = "anywhere.notebook.stop"
 
 
-@pytest.fixture
-def cell(notebook: Account, visitor: Visitor) -> Iterator[None]:
-    """A cell that runs until the test ends."""
-    with visitor.computing(visitor.kernel()):
-        yield
-    if "jupyter" in notebook.pids():
-        notebook.visitor().end_kernels()
+@dataclass(frozen=True)
+class Stop:
+    """What stop said, and what ran before it and after it."""
+
+    play: Play
+    before: dict[str, int]
+    after: dict[str, int]
 
 
-def test_only_the_tunnel(notebook: Account, cell: None) -> None:
-    server = notebook.pids()["jupyter"]
+@pytest.fixture(scope="module")
+def stop(notebook: Account) -> Callable[..., Stop]:
+    """Run stop."""
 
-    play = notebook.play(STOP, "-e", "notebook_tunnel_only=true")
+    def run(*flags: str) -> Stop:
+        before = notebook.pids()
+        return Stop(notebook.play(STOP, *flags), before, notebook.pids())
 
-    assert play.status == 0, play.output
-    assert play.card("Stopped") == "the tunnel"
-    assert notebook.pids() == {"jupyter": server}
-    assert notebook.reconnect().card("Repaired") == "agent"
-    assert notebook.pids()["jupyter"] == server
+    return run
 
 
-def test_nothing_while_a_cell_runs(notebook: Account, cell: None) -> None:
-    before = notebook.pids()
+@pytest.fixture(scope="module")
+def stops(notebook: Account, stop: Callable[..., Stop]) -> dict[str, Stop]:
+    """While a cell runs: stop, and stop only the tunnel. Then without it: stop, and once more."""
+    notebook.url()
+    visitor = Visitor(f"http://127.0.0.1:{notebook.variables['jupyter_port']}")
+    assert visitor.log_in(PASSWORD)
+    visitor.end_kernels()
+    kernel = visitor.kernel()
+    found = {}
+    with visitor.computing(kernel):
+        found["busy"] = stop("-e", "notebook_force=false")
+        found["tunnel"] = stop("-e", "notebook_tunnel_only=true")
+    visitor.api("POST", f"/api/kernels/{kernel}/interrupt")
+    wait_until(lambda: visitor.api("GET", f"/api/kernels/{kernel}")["execution_state"] == "idle")
+    found["all"] = stop()
+    found["again"] = stop()
+    return found
 
-    play = notebook.play(STOP, "-e", "notebook_force=false")
 
-    sentence = refused(play)
+def test_nothing_while_a_cell_runs(stops: dict[str, Stop]) -> None:
+    stop = stops["busy"]
+
+    sentence = refused(stop.play)
     assert sentence.startswith("Action failed: A cell still runs: ")
     assert "Nothing was stopped." in sentence
     assert "-e notebook_force=true" in sentence
-    assert notebook.pids() == before
+    assert stop.after == stop.before
+    assert stop.before.keys() == {"jupyter", "ngrok"}
 
 
-def test_everything_and_nothing_the_second_time(notebook: Account, visitor: Visitor) -> None:
-    kernel = visitor.kernel()
-    visitor.run(kernel, "x = 1")
+def test_only_the_tunnel_whatever_runs(stops: dict[str, Stop]) -> None:
+    stop = stops["tunnel"]
 
-    play = notebook.play(STOP)
+    assert stop.play.status == 0, stop.play.output
+    assert stop.play.card("Stopped") == "the tunnel"
+    assert stop.after == {"jupyter": stop.before["jupyter"]}
 
-    assert play.status == 0, play.output
-    assert play.card("Stopped").startswith("the tunnel, Jupyter with ")
-    assert notebook.pids() == {}
 
-    again = notebook.play(STOP)
+def test_everything_and_nothing_the_second_time(stops: dict[str, Stop], notebook: Account) -> None:
+    stop, again = stops["all"], stops["again"]
 
-    assert (again.status, again.changed) == (0, 0)
-    assert again.card("Stopped") == "nothing, nothing ran"
+    assert stop.play.status == 0, stop.play.output
+    assert stop.play.card("Stopped").startswith("Jupyter with ")
+    assert stop.after == {}
+    assert (again.play.status, again.play.changed) == (0, 0)
+    assert again.play.card("Stopped") == "nothing, nothing ran"
     assert notebook.reconnect().card("Repaired") == "server, agent"
 
 
-def test_a_running_cell_too_where_that_is_wanted(notebook: Account, cell: None) -> None:
-    play = notebook.play(STOP, "-e", "notebook_force=true")
+@pytest.mark.acceptance
+def test_a_running_cell_too_where_that_is_wanted(
+    notebook: Account, visitor: Visitor, stop: Callable[..., Stop]
+) -> None:
+    with visitor.computing(visitor.kernel()):
+        stopped = stop("-e", "notebook_force=true")
 
-    assert play.status == 0, play.output
-    assert notebook.pids() == {}
+    assert stopped.play.status == 0, stopped.play.output
+    assert stopped.play.card("Stopped").startswith("the tunnel, Jupyter with ")
+    assert stopped.after == {}
     assert notebook.reconnect().card("Repaired") == "server, agent"

@@ -1,4 +1,4 @@
-"""Where the URL is told, besides the card."""
+"""Where a new URL is told, and what the card says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import zxingcpp
 
 from tests.support.accounts import Account
-from tests.support.breakages import kill
-from tests.support.edge.client import Edge
+from tests.support.breakages import mend
+from tests.support.edge.client import Edge, fetch
+from tests.support.plays import Play
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 HALVES = {"█": (255, 255), "▀": (255, 0), "▄": (0, 255), " ": (0, 0)}
 SCALE = 4
@@ -43,63 +46,108 @@ class Post(http.server.BaseHTTPRequestHandler):
         """Keep the output of the tests clean."""
 
 
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """A webhook that ends with the test."""
-    with Hook() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        yield server
-        server.shutdown()
+@dataclass(frozen=True)
+class Told:
+    """What reconnect said when the agent was back with a new URL, and when nothing was wrong."""
+
+    old: str
+    new: Play
+    again: Play
+    got: list[object]
+    kernels: list[str]
+    pids: dict[str, int]
 
 
-@pytest.fixture
-def new_url(notebook: Account, edge: Edge) -> None:
-    """The agent has crashed, and the next one will get another URL."""
+def come_back_elsewhere(notebook: Account, service: Edge) -> None:
+    """The agent lost its session, and has another URL now."""
     notebook.url()
-    edge.fault(keep_host=False)
-    kill(notebook.pids()["ngrok"])
+    service.fault(keep_host=False)
+    service.drop_sessions()
+    wait_until(lambda: service.state()["endpoints"])
 
 
-def test_a_page_on_the_controller_leads_to_the_notebook(notebook: Account, new_url: None) -> None:
-    play = notebook.reconnect()
+@pytest.fixture(scope="module")
+def told(notebook: Account, service: Edge) -> Iterator[Told]:
+    """Everybody who can be told is told; then again, while ngrok has a page before each page."""
+    visitor = notebook.visitor()
+    visitor.run(visitor.kernel(), "pass")
+    kernels = visitor.kernels()
+    come_back_elsewhere(notebook, service)
+    with Hook() as hook:
+        threading.Thread(target=hook.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        new = notebook.reconnect(notebook_url_webhook=hook.url, notebook_qr=True)
+        mend(service)
+        service.fault(interstitial=True)
+        pids = notebook.pids()
+        again = notebook.reconnect(notebook_url_webhook=hook.url)
+        mend(service)
+        hook.shutdown()
+    yield Told(visitor.url, new, again, hook.got, kernels, pids)
+    notebook.visitor().end_kernels()
 
+
+def test_a_new_url_is_found_and_reported(told: Told) -> None:
+    assert told.new.url != told.old
+    assert "a new URL" in told.new.card("Notebook")
+    assert told.new.card("Repaired") == "agent"
+    assert fetch(told.old, "/api").status == 404
+    assert fetch(told.new.url, "/api").status == 200
+
+
+def test_a_page_on_the_controller_leads_to_the_notebook(told: Told, notebook: Account) -> None:
     page = notebook.home / ".config/anywhere-notebook/localhost.html"
-    assert play.card("Bookmark") == str(page)
+    assert told.new.card("Bookmark") == str(page)
     assert re.findall(r'url=([^"]+)"|href="([^"]+)"', page.read_text()) == [
-        (play.url, ""),
-        ("", play.url),
+        (told.new.url, ""),
+        ("", told.new.url),
     ]
     assert page.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_webhook_gets_a_new_url_once(notebook: Account, new_url: None, hook: Hook) -> None:
-    play = notebook.reconnect(notebook_url_webhook=hook.url)
-    again = notebook.reconnect(notebook_url_webhook=hook.url)
-
-    assert hook.got == [{"host": "localhost", "url": play.url}]
-    assert (again.changed, again.url) == (0, play.url)
-    assert "Webhook" not in play.output
-    assert "s3cret" not in play.output
+def test_a_webhook_gets_a_new_url_once(told: Told) -> None:
+    assert told.got == [{"host": "localhost", "url": told.new.url}]
+    assert "Webhook" not in told.new.output
+    assert "s3cret" not in told.new.output
 
 
-def test_a_webhook_that_fails_fails_nothing_else(notebook: Account, new_url: None) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}/s3cret"
-
-    play = notebook.reconnect("-vvv", notebook_url_webhook=nobody)
-
-    assert play.card("Webhook") == "did not take the new URL, because it does not answer"
-    assert "s3cret" not in play.output
-
-
-def test_a_phone_reads_the_url_off_the_terminal(notebook: Account) -> None:
-    url = notebook.url()
-
-    play = notebook.reconnect(notebook_qr=True)
-
-    drawn = [line.strip(" -'\"") for line in play.output.splitlines() if "██" in line]
+def test_a_phone_reads_the_url_off_the_terminal(told: Told) -> None:
+    drawn = [line.strip(" -'\"") for line in told.new.output.splitlines() if "██" in line]
     rows = [[HALVES[half][part] for half in line] for line in drawn for part in (0, 1)]
     assert len({len(row) for row in rows}) == 1
     pixels = [[value for value in row for _ in range(SCALE)] for row in rows for _ in range(SCALE)]
     image = memoryview(bytes(value for row in pixels for value in row))
     (found,) = zxingcpp.read_barcodes(image.cast("B", (len(pixels), len(pixels[0]))))
-    assert found.text == url
+    assert found.text == told.new.url
+
+
+def test_nothing_broken_nothing_changed(told: Told, notebook: Account) -> None:
+    # Nor was the page that ngrok has for browsers mistaken for the notebook.
+    assert told.again.changed == 0, told.again.output
+    assert told.again.card("Repaired") == "nothing, everything ran"
+    assert (told.again.url, notebook.pids()) == (told.new.url, told.pids)
+
+
+def test_the_card_says_all_a_person_needs(told: Told, notebook: Account) -> None:
+    card, port = told.again.card, notebook.variables["jupyter_port"]
+    assert card("On the machine") == f"http://127.0.0.1:{port}"
+    assert card("Password") == "the one in jupyter_password"
+    assert int(card("Kernels alive")) == len(told.kernels)
+    assert ".ipynb: python3, idle" in told.again.output
+    assert "the same URL as before" in card("Notebook")
+    socket = notebook.variables["tmux_socket_name"]
+    assert f"tmux -L {socket} attach -t jupyter" in told.again.output
+    assert card("Without tunnel").startswith(f"ssh -N -L {port}:127.0.0.1:{port} ")
+
+
+def test_a_webhook_that_fails_and_a_password_that_is_wrong_fail_nothing_else(
+    notebook: Account, edge: Edge
+) -> None:
+    come_back_elsewhere(notebook, edge)
+    nobody = f"http://127.0.0.1:{free_port()}/s3cret"
+
+    play = notebook.reconnect("-vvv", notebook_url_webhook=nobody, jupyter_password="not this one")
+
+    assert play.card("Webhook") == "did not take the new URL, because it does not answer"
+    assert "s3cret" not in play.output
+    assert "But the notebook does not take it" in play.output
+    assert "not this one" not in play.output

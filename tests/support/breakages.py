@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
+
 from tests.support.accounts import Account
 from tests.support.edge.client import Edge
+from tests.support.ports import free_port
 from tests.support.processes import frozen, runs
 from tests.support.waiting import wait_until
 
@@ -189,7 +192,47 @@ def fault(session: str | None = None, /, **faults: str | bool) -> Break:
 
 
 @contextmanager
+def service_unreachable(account: Account, edge: Edge) -> Iterator[None]:
+    edge.fault(unreachable=True)
+    log = account.state / "ngrok/agent.log"
+    wait_until(lambda: _ngrok.trouble(log.read_text()), what="the agent has seen it")
+    yield
+
+
+@contextmanager
+def leads_nowhere(account: Account, _edge: Edge) -> Iterator[None]:
+    """The agent forwards to where nobody listens, as after another setup had moved the server."""
+    base = account.state / "ngrok"
+    config = base / "ngrok.yml"
+    right = config.read_text()
+    wrong = right.replace(
+        f"http://127.0.0.1:{port(account, 'jupyter')}", f"http://127.0.0.1:{free_port()}"
+    )
+    assert wrong != right
+    config.write_text(wrong)
+    end(account, "ngrok")
+    web_addr = str(account.variables["ngrok_web_addr"])
+    account.module(
+        "tmux_session",
+        name="ngrok",
+        socket_name=account.socket_name,
+        argv=[str(base / "start")],
+        chdir=str(base),
+        log_file=str(base / "agent.log"),
+        listens_on=web_addr,
+    )
+    log = base / "agent.log"
+    wait_until(lambda: _ngrok.look(web_addr, "jupyter", log.read_text())["online"])
+    try:
+        yield
+    finally:
+        config.write_text(right)
+        end(account, "ngrok")
+
+
+@contextmanager
 def service_away(_account: Account, edge: Edge) -> Iterator[None]:
+    """For a time that is shorter than reconnect waits."""
     edge.fault(unreachable=True)
     back = threading.Timer(3, edge.fault, kwargs={"unreachable": False})
     back.start()

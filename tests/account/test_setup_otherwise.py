@@ -1,0 +1,134 @@
+"""A setup in which all that can be chosen is chosen otherwise, and a second one."""
+
+from __future__ import annotations
+
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.accounts import Account
+from tests.support.edge.client import fetch
+from tests.support.leaks import environments, readable_by_others, watched_processes
+from tests.support.plays import Play
+from tests.support.ports import free_range
+from tests.support.trees import tree
+from tests.support.visitors import Visitor
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """An account that was set up twice, and what was seen of it."""
+
+    account: Account
+    first: Play
+    second: Play
+    made_password: str
+    password: str
+    token: str
+    on_command_lines: set[str]
+    ports: tuple[int, int]
+    environment: Path
+    added: list[str]
+    prefix: str
+    keeper: tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def otherwise(new_account: Callable[[], Account], notebook: Account) -> Iterator[Otherwise]:
+    """First without a password, then with one; the second time nobody says which ports."""
+    account, environment = new_account(), notebook.state / "jupyter/venv"
+    token = str(account.variables.pop("ngrok_authtoken"))
+    account.exported["NGROK_AUTHTOKEN"] = token
+    for name in ("jupyter_password", "jupyter_port", "ngrok_web_addr"):
+        del account.variables[name]
+    account.variables["jupyter_executable"] = str(environment / "bin/jupyter")
+    account.variables["jupyter_outputs_kept"] = False
+    password = f"pw {uuid.uuid4().hex}"
+    before = tree(environment)
+    with watched_processes([token, password]) as seen:
+        with free_range(4) as (jupyter_ports, jupyter), free_range(4) as (agent_ports, agent):
+            ranges = {"jupyter_port": jupyter_ports, "ngrok_web_addr": f"127.0.0.1:{agent_ports}"}
+            first = account.setup("-vvv", "--diff", **ranges)
+        file = account.home / ".config/anywhere-notebook/localhost.password"
+        made = file.read_text().strip()
+        visitor = Visitor(first.url)
+        assert visitor.log_in(made)
+        prefix = visitor.run(visitor.kernel(), "import sys; print(sys.prefix)").strip()
+        keeper = visitor.page("/api/notebook-keeper")[0], visitor.page("/lab")[2]
+        visitor.end_kernels()
+        # The first ports are free again. A diff could show the secret that changes.
+        second = account.setup("-vvv", "--diff", jupyter_password=password)
+    # Python compiles what it imports.
+    added = [name for name in tree(environment) if name not in before and "__pycache__" not in name]
+    yield Otherwise(
+        account,
+        first,
+        second,
+        made,
+        password,
+        token,
+        seen,
+        (jupyter[1], agent[1]),
+        environment,
+        added,
+        prefix,
+        keeper,
+    )
+    account.stop()
+
+
+def test_a_jupyter_that_is_there_is_used_in_place(otherwise: Otherwise) -> None:
+    assert not (otherwise.account.state / "jupyter/venv").exists()
+    assert otherwise.prefix == str(otherwise.environment)
+    assert otherwise.added == []
+
+
+def test_a_password_is_made_when_none_is_given(otherwise: Otherwise) -> None:
+    file = otherwise.account.home / ".config/anywhere-notebook/localhost.password"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert str(file) in otherwise.first.output
+    assert len(otherwise.made_password) >= 20
+
+
+def test_another_password_takes_its_place(otherwise: Otherwise) -> None:
+    # No kernel was in the way, and so the server was restarted.
+    assert otherwise.second.card("Started") == "server"
+    assert Visitor(otherwise.second.url).log_in(otherwise.password)
+    assert not Visitor(otherwise.second.url).log_in(otherwise.made_password)
+
+
+def test_the_next_ports_are_taken_and_kept_where_others_have_the_first(
+    otherwise: Otherwise,
+) -> None:
+    jupyter, agent = otherwise.ports
+    for play in (otherwise.first, otherwise.second):
+        assert play.card("On the machine") == f"http://127.0.0.1:{jupyter}"
+    assert otherwise.second.url == otherwise.first.url
+    assert fetch(f"http://127.0.0.1:{agent}", "/api/tunnels").status == 200
+
+
+def test_outputs_are_kept_unless_that_is_not_wanted(otherwise: Otherwise, visitor: Visitor) -> None:
+    told = visitor.api("GET", "/api/notebook-keeper")
+    # Another test may have wanted the machine to stay on.
+    del told["kept_on"]
+    assert told == {"problems": [], "deaths": {}, "sleeps_at": ""}
+    assert '"disableRTC": false' in visitor.page("/lab")[2]
+
+    status, page = otherwise.keeper
+    assert status == 404
+    assert '"disableRTC": true' in page
+
+
+def test_it_shows_no_secret(otherwise: Otherwise) -> None:
+    account = otherwise.account
+    server_token = (account.state / "jupyter/token").read_text()
+    secrets = [otherwise.token, otherwise.password, otherwise.made_password, server_token]
+    shown = otherwise.first.output + otherwise.second.output + environments(account)
+
+    assert otherwise.on_command_lines == set()
+    assert [secret for secret in secrets if secret in shown] == []
+    assert readable_by_others(account, secrets) == []
