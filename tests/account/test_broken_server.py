@@ -27,7 +27,7 @@ from tests.support.visitors import Visitor
 # tmux 3.3 at times knows of an exit status only later.
 KILLED = State(
     killed("jupyter"),
-    told=r"The Jupyter server does not run( \(it ended with signal 9\))?\.",
+    told=(r"The Jupyter server does not run( \(it ended with signal 9\))?\.",),
     repaired="server",
     kept=("ngrok",),
     says=("the kernels it had are lost", "Why: it was killed by signal 9"),
@@ -35,7 +35,7 @@ KILLED = State(
 STATES = {
     "hung": State(
         hung("jupyter"),
-        told="The Jupyter server .*has no answer: ",
+        told=("The Jupyter server .*has no answer: ",),
         kept=BOTH,
         says=("with -e jupyter_restart=always",),
         variables={"jupyter_timeout": 5},
@@ -48,14 +48,14 @@ STATES = {
     ),
     "port-taken": State(
         port_taken("jupyter"),
-        told="where the Jupyter server is to listen, is taken by ",
+        told=("where the Jupyter server is to listen, is taken by ",),
         kept=("ngrok",),
         says=("is taken by",),
         repaired_later="server",
     ),
     "tmux-suspended": State(
         tmux_suspended,
-        told=r"does not answer\. What runs in its sessions goes on\.",
+        told=(r"does not answer\. What runs in its sessions goes on\.",),
         repaired="tmux",
         kept=BOTH,
     ),
@@ -63,7 +63,7 @@ STATES = {
 FURTHER_STATES = {
     "session-ended": State(
         ended("jupyter"),
-        told=r"The Jupyter server does not run\.",
+        told=(r"The Jupyter server does not run\.",),
         repaired="server",
         kept=("ngrok",),
         says=("the kernels it had are lost",),
@@ -71,7 +71,7 @@ FURTHER_STATES = {
     "slow": State(hung("jupyter", 6), repaired=NOTHING, kept=BOTH),
     "of-another-kind": State(
         other_program("jupyter", PAGES),
-        told=r"is no Jupyter server\.",
+        told=(r"is no Jupyter server\.",),
         kept=BOTH,
         says=("is no Jupyter server",),
         variables={"jupyter_timeout": 3},
@@ -85,7 +85,9 @@ FURTHER_STATES = {
         repaired_later="server",
     ),
     "tmux-killed": State(
-        tmux_killed, told=r"The ngrok agent does not run\.", repaired="server, agent"
+        tmux_killed,
+        told=(r"The Jupyter server does not run\.", r"The ngrok agent does not run\."),
+        repaired="server, agent",
     ),
     "all-suspended": State(all_suspended, repaired="tmux", kept=BOTH),
     "tmux-socket-left": State(tmux_socket_is_left, repaired="server, agent"),

@@ -27,20 +27,22 @@ STATES = {
     "killed": State(
         killed("ngrok"),
         # tmux 3.3 at times knows of an exit status only later.
-        told=r"The ngrok agent does not run( \(it ended with signal 9\))?\.",
+        told=(r"The ngrok agent does not run( \(it ended with signal 9\))?\.",),
         repaired="agent",
         kept=("jupyter",),
     ),
     "hung": State(
         hung("ngrok"),
-        told="has no answer: no ngrok agent answers on ",
+        told=("has no answer: no ngrok agent answers on ",),
         repaired="agent",
         kept=("jupyter",),
         variables={"ngrok_timeout": 10},
     ),
     "service-unreachable": State(
         service_unreachable,
-        told="The ngrok agent runs, but is not connected: The agent cannot reach ngrok's service",
+        told=(
+            "The ngrok agent runs, but is not connected: The agent cannot reach ngrok's service",
+        ),
         kept=("jupyter",),
         says=("not online after 3 s", "cannot reach ngrok's service", "connect.ngrok-agent.com"),
         variables={"ngrok_timeout": 3},
@@ -48,14 +50,14 @@ STATES = {
     "sessions-dropped": State(sessions_dropped, repaired=NOTHING, kept=BOTH),
     "endpoint-dead": State(
         endpoint_dead,
-        told="The agent says that its endpoint is online, but .*ERR_NGROK_3200",
+        told=("The agent says that its endpoint is online, but .*ERR_NGROK_3200",),
         public=True,
         repaired="agent",
         kept=("jupyter",),
     ),
     "leads-nowhere": State(
         leads_nowhere,
-        told="The agent says that its endpoint is online, but .*ERR_NGROK_8012",
+        told=("The agent says that its endpoint is online, but .*ERR_NGROK_8012",),
         public=True,
         kept=("jupyter",),
         says=("the notebook cannot be reached", "The agent forwards to ", "ERR_NGROK_8012"),
@@ -74,7 +76,7 @@ FURTHER_STATES = {
     ),
     "port-taken": State(
         port_taken("ngrok"),
-        told="where the ngrok agent is to listen, is taken by ",
+        told=("where the ngrok agent is to listen, is taken by ",),
         kept=("jupyter",),
         says=("is taken by",),
         repaired_later="agent",

@@ -25,9 +25,10 @@ PLAY = """
 
 
 @pytest.fixture(scope="module")
-def machine(new_account: Callable[[], Account]) -> Iterator[Account]:
+def machine(new_account: Callable[[], Account], service: Edge) -> Iterator[Account]:
     """An account with an agent that was installed from an archive, and nothing else."""
     account = new_account()
+    account.variables["ngrok_url"] = f"http://lingering.localhost:{service.visitor_port}"
     for entry_point in ("main", "session"):
         (account.home / f"{entry_point}.yml").write_text(PLAY.format(entry_point=entry_point))
     account.variables |= pack_agent(account.home / "old.tgz", 1)
@@ -72,8 +73,6 @@ def test_a_checksum_that_does_not_match(account: Account) -> None:
 
 
 def test_the_endpoint_of_an_agent_that_crashed_is_waited_for(machine: Account, edge: Edge) -> None:
-    machine.variables["ngrok_url"] = f"http://lingering.localhost:{edge.visitor_port}"
-    assert machine.play(machine.home / "main.yml").status == 0
     edge.fault(linger=True)
     before = machine.pids()["ngrok"]
     kill(before)

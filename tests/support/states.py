@@ -21,7 +21,7 @@ BOTH = ("jupyter", "ngrok")
 class State:
     """A broken state.
 
-    ``told`` is the problem, and the only one, that status has, as a regular expression; without it
+    ``told`` are the problems that status has, all of them, as regular expressions; without them
     status is not asked. Only who fetches the ``public`` URL knows that it is dead.
 
     ``repaired`` is what the card of reconnect may say; without it reconnect has to fail. Its card,
@@ -31,7 +31,7 @@ class State:
     """
 
     broken: Break
-    told: str = ""
+    told: tuple[str, ...] = ()
     public: bool = False
     repaired: str | tuple[str, ...] | None = None
     kept: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ def meet(state: State, notebook: Account, edge: Edge, *flags: str) -> Play:
         present = notebook.pids()
         if state.told:
             found = look_through_the_url(notebook) if state.public else notebook.look()
-            assert [bool(re.search(state.told, said)) for said in found["problems"]] == [True], (
-                found
-            )
+            problems = found["problems"]
+            assert len(problems) == len(state.told), problems
+            assert all(map(re.search, state.told, problems)), problems
             assert state.public or found["url"] == url
             # While tmux is suspended, nobody knows.
             assert not present or notebook.pids() == present
