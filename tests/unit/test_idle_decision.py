@@ -23,6 +23,8 @@ import pytest
 from ansible_collections.anywhere.notebook.plugins.modules import notebook_info
 
 from roles.jupyter.files import idle
+from tests.support import CHECKOUT
+from tests.support.sites import Site
 from tests.support.tmux import TmuxServer
 from tests.support.waiting import wait_until
 
@@ -351,3 +353,31 @@ def test_status_reads_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told = status(600)
     assert told["idle"] == {"on": True, "seconds": 0, "sleeps_at": ""}
     assert ["nothing looks whether somebody does" in text for text in told["notices"]] == [True]
+
+
+def test_the_clock_goes_on_while_the_machine_is_suspended() -> None:
+    later = 100_000
+    words = ["unshare", "--user", "--map-root-user", "--time", "--fork", f"--boottime={later}"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine has no namespaces for time")
+    say = "from roles.jupyter.files import idle; print(idle.clock())"
+
+    done = subprocess.run(
+        [*words, sys.executable, "-c", say], cwd=CHECKOUT, stdout=subprocess.PIPE, check=True
+    )
+
+    assert float(done.stdout) > idle.clock() + later / 2
+
+
+def test_a_kernel_that_only_starts_is_no_use(site: Site, tmux: TmuxServer, tmp_path: Path) -> None:
+    (tmp_path / "port").write_text(site.address.partition(":")[2])
+    (tmp_path / "token").write_text("secret")
+    kernel = {"id": "1", "execution_state": "starting", "last_activity": "2026-11-23T09:00:00Z"}
+    site.answer("/api/kernels?no_track_activity=1", [kernel])
+    tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
+
+    facts = idle.look(str(tmp_path), tmux.socket_name, "jupyter", "ngrok")
+
+    assert facts.stamps
+    assert facts.stamps["kernel 1"] == "starting 2026-11-23T09:00:00Z"
+    assert "kernel 1" not in facts.busy

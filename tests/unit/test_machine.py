@@ -35,19 +35,21 @@ time.sleep(600)
 """
 
 
+# How long a process takes to end is the system's affair, so it is tried again.
 def test_a_process_that_has_ended_has_left_its_port() -> None:
-    with subprocess.Popen([sys.executable, "-c", HEAVY], stdout=subprocess.PIPE) as child:
-        assert child.stdout
-        port = int(child.stdout.readline())
-        assert _machine.runs(child.pid)
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", HEAVY], stdout=subprocess.PIPE) as child:
+            assert child.stdout
+            port = int(child.stdout.readline())
+            assert _machine.runs(child.pid)
 
-        child.kill()
-        while _machine.runs(child.pid):
-            pass
+            child.kill()
+            while _machine.runs(child.pid):
+                pass
 
-        socket.create_server(("127.0.0.1", port)).close()
-        # It was not reaped, which is somebody else's task.
-        assert Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z"
+            socket.create_server(("127.0.0.1", port)).close()
+            # It was not reaped, which is somebody else's task.
+            assert Path(f"/proc/{child.pid}/stat").read_text().split()[2] == "Z"
 
 
 def test_a_suspended_process_is_told_from_one_that_sleeps() -> None:

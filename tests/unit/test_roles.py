@@ -151,3 +151,16 @@ def test_every_role_that_is_imported_exists(name: str, entry_point: str) -> None
 
     assert name != role
     assert (CHECKOUT / f"roles/{role}/tasks/{entry_point}.yml").is_file()
+
+
+# Options of the playbooks, which no specification names.
+PLAYBOOKS_FLAGS = ("notebook_force", "notebook_tunnel_only", "notebook_qr")
+
+
+def test_a_flag_of_the_playbooks_that_is_given_as_a_word_means_what_it_says() -> None:
+    used = re.compile(rf"\b({'|'.join(PLAYBOOKS_FLAGS)})\b(?!( \| default\(false\))? \| bool)(?!=)")
+    files = [path for path in (CHECKOUT / "playbooks").rglob("*") if path.suffix in (".yml", ".j2")]
+
+    assert [
+        line for file in files for line in file.read_text().splitlines() if used.search(line)
+    ] == []

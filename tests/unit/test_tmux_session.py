@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.anywhere.notebook.plugins.module_utils import _login, _tmux
+from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _login, _tmux
 from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
 from ansible_collections.anywhere.notebook.plugins.modules import tmux_session
 
@@ -881,3 +881,52 @@ def test_where_no_manager_outlives_logins_nothing_starts_on_boot(
 
     assert (result["started"], result["starts_on_boot"]) == (True, False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_an_absent_session_does_not_come_back_with_a_boot(
+    session: Run,
+    tmux: TmuxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    running: bool,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if running:
+        session()
+    unit = _boot.unit_name("tmux", tmux.socket_name, "lab")
+    _boot.ensure(unit, "as a run with on_boot makes it", ["true"], check_mode=False)
+
+    assert session(state="absent")["changed"]
+
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+
+
+def test_the_file_with_the_port_is_never_half_written(
+    session: Run, closed_address: str, tmp_path: Path
+) -> None:
+    file, earlier = tmp_path / "port", tmp_path / "earlier"
+    file.write_text("1")
+    earlier.hardlink_to(file)
+
+    session(listens_on=closed_address, port_file=str(file))
+
+    assert file.read_text() == closed_address.partition(":")[2]
+    # The one that somebody may be reading was not opened again.
+    assert earlier.read_text() == "1"
+
+
+def test_a_logout_ends_a_command_where_it_ends_the_tmux_server(
+    session: Run, tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_login, "PROC_DIR", str(tmp_path))
+    monkeypatch.setattr(_login, "LINGER_DIR", str(tmp_path))
+    pid = session()["pid"]
+    (server,) = tmux.ask("display-message", "-p", "#{pid}")
+    for process, cgroup in ((pid, "/user.slice"), (server, "/user@1000.service/app.slice")):
+        (tmp_path / f"{process}").mkdir()
+        (tmp_path / f"{process}/cgroup").write_text(f"0::{cgroup}\n")
+
+    assert session()["ends_with_login"]
+    (tmp_path / getpass.getuser()).touch()
+    assert not session()["ends_with_login"]
