@@ -64,7 +64,7 @@ def full(neighbour: Account) -> Iterator[Callable[[], None]]:
 
 
 def test_a_disk_that_is_full_while_the_configuration_is_written(
-    neighbour: Account, full: Callable[[], None]
+    neighbour: Account, edge: Edge, full: Callable[[], None]
 ) -> None:
     url = neighbour.setup().url
     before = neighbour.pids()
@@ -79,9 +79,12 @@ def test_a_disk_that_is_full_while_the_configuration_is_written(
     assert neighbour.pids() == before
     assert (neighbour.state / "jupyter/jupyter_server_config.py").read_bytes() == configuration
     assert fetch(url, "/api").status == 200
-    # What is broken is repaired all the same.
+    # What is broken is repaired all the same, and a new URL is told though it cannot be kept.
+    edge.fault(keep_host=False)
     kill(before["ngrok"])
-    assert fetch(neighbour.reconnect().url, "/api").status == 200
+    new = neighbour.reconnect().url
+    assert new != url
+    assert fetch(new, "/api").status == 200
     assert neighbour.pids()["jupyter"] == before["jupyter"]
     (neighbour.state / "large").unlink()
     neighbour.setup()

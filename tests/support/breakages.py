@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -60,8 +61,13 @@ def server_of(account: Account) -> int:
 
 
 def listens(account: Account, session: str) -> bool:
+    return answers(port(account, session))
+
+
+def answers(number: int) -> bool:
+    """Whether anybody listens on a port of loopback."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port(account, session))) == 0
+        return probe.connect_ex(("127.0.0.1", number)) == 0
 
 
 def kill(pid: int) -> None:
@@ -200,13 +206,13 @@ def service_unreachable(account: Account, edge: Edge) -> Iterator[None]:
 
 
 @contextmanager
-def leads_nowhere(account: Account, _edge: Edge) -> Iterator[None]:
-    """The agent forwards to where nobody listens, as after another setup had moved the server."""
+def leading_to(account: Account, other: int) -> Iterator[None]:
+    """The agent forwards to another port, as after another setup had moved the server."""
     base = account.state / "ngrok"
     config = base / "ngrok.yml"
     right = config.read_text()
     wrong = right.replace(
-        f"http://127.0.0.1:{port(account, 'jupyter')}", f"http://127.0.0.1:{free_port()}"
+        f"http://127.0.0.1:{port(account, 'jupyter')}", f"http://127.0.0.1:{other}"
     )
     assert wrong != right
     config.write_text(wrong)
@@ -228,6 +234,34 @@ def leads_nowhere(account: Account, _edge: Edge) -> Iterator[None]:
     finally:
         config.write_text(right)
         end(account, "ngrok")
+
+
+@contextmanager
+def leads_nowhere(account: Account, _edge: Edge) -> Iterator[None]:
+    """Nobody listens where the agent forwards to."""
+    with leading_to(account, free_port()):
+        yield
+
+
+@contextmanager
+def leads_to_another(account: Account, _edge: Edge) -> Iterator[None]:
+    """Another Jupyter server, which takes the same password, listens where it forwards to."""
+    other = free_port()
+    base = account.state / "jupyter"
+    words = [str(base / "venv/bin/jupyter"), "server", f"--ServerApp.port={other}"]
+    told = {"JUPYTER_CONFIG_PATH": str(base), "JUPYTER_RUNTIME_DIR": str(account.home / "runtime")}
+    with (
+        (account.home / "other.log").open("wb") as log,
+        subprocess.Popen(
+            words, env=account.environment() | told, stdout=log, stderr=subprocess.STDOUT
+        ) as server,
+    ):
+        try:
+            wait_until(lambda: answers(other))
+            with leading_to(account, other):
+                yield
+        finally:
+            server.terminate()
 
 
 @contextmanager
