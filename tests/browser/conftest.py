@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.accounts import Account
-from tests.support.browser import File, NewFile, OpenTab, chromium, opening, write_file
+from tests.support.browser import TOLD, File, NewFile, OpenTab, chromium, opening, write_file
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,8 @@ def open_tab(browser: Browser, notebook: Account) -> Iterator[OpenTab]:
 def new_file(notebook: Account) -> Iterator[NewFile]:
     """Make notebooks with these cells."""
     files: list[File] = []
+    told = notebook.home / TOLD
+    told.unlink(missing_ok=True)
 
     def make(name: str, cells: Sequence[str]) -> File:
         files.append(write_file(notebook, name, cells))
@@ -37,3 +39,4 @@ def new_file(notebook: Account) -> Iterator[NewFile]:
     yield make
     for file in files:
         file.path.unlink(missing_ok=True)
+    told.unlink(missing_ok=True)

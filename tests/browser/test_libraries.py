@@ -20,12 +20,14 @@ from tests.support.browser import (
     PAGES,
     PATIENCE,
     VIEWPORT,
+    WAIT,
     Cell,
     File,
     OpenTab,
     Tab,
     code,
     content,
+    lines,
     log_in,
     new_page,
     run_all_left_and_stayed,
@@ -34,7 +36,7 @@ from tests.support.plays import run
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
 
-each_page = pytest.mark.parametrize("page_of", PAGES)
+pytestmark = pytest.mark.acceptance
 
 # What "uv pip compile" chose for Python 3.11.
 PACKAGES = [
@@ -297,13 +299,7 @@ NOTEBOOKS: dict[str, list[str | Cell]] = {
 }
 
 
-# The page leaves while this cell runs, before those that follow have begun.
-WAIT = """\
-import time
-for number in range(5):
-    print("waiting", number)
-    time.sleep(1)
-"""
+# One cell each, after one during which the page leaves.
 SHOWN = [
     "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()",
     f"from tqdm import trange\nfor number in trange(50, {BAR}):\n    time.sleep(0.02)",
@@ -445,7 +441,7 @@ def differences(kept: Path, without: Path) -> str:
     return "\n".join(unified_diff(before, after, "without the keeper", "with it", lineterm=""))
 
 
-@each_page
+@pytest.mark.parametrize("page_of", PAGES)
 def test_a_figure_a_bar_and_a_widget_are_there_after_a_return(
     page_of: str, notebook: Account, open_tab: OpenTab
 ) -> None:
@@ -456,7 +452,9 @@ def test_a_figure_a_bar_and_a_widget_are_there_after_a_return(
         # As everybody's own notebooks are, which Jupyter has made itself.
         in_environment(notebook, "jupyter", "trust", file.path.name)
 
-    back, connected = run_all_left_and_stayed(left, stayed, len(SHOWN), open_tab, page_of)
+    last = len(SHOWN)
+
+    back, connected = run_all_left_and_stayed(left, stayed, last, open_tab, page_of, notebook)
 
     for shown in (connected, back):
         expect(shown.prompt(len(SHOWN))).to_have_text(f"[{len(SHOWN) + 1}]:")
@@ -482,16 +480,20 @@ def has_same_outputs(file: File, other: File, cell: int) -> bool:
 
 def test_a_cell_of_another_kernel_is_kept_too(notebook: Account, open_tab: OpenTab) -> None:
     file = File(notebook.home / "shell.ipynb")
-    source = "for i in $(seq 0 29); do echo line $i; sleep 0.5; done"
+    source = (
+        "i=0\nuntil [ -e told-shell ]; do echo line $i; i=$((i + 1)); sleep 0.2; done\n"
+        "echo line $i; rm told-shell"
+    )
     file.path.write_text(content([source], kernel=BASH))
-    lines = "".join(f"line {number}\n" for number in range(30))
-    open_tab("shell", language="shell").run_and_leave("line 3\n")
+    open_tab("shell", language="shell").run_and_leave("line 3\n", notebook)
 
     tab = open_tab("shell", language="shell")
+    tab.see_more()
+    (notebook.home / "told-shell").touch()
     expect(tab.prompt()).to_have_text("[1]:")
-    assert tab.text() == lines
+    assert tab.text() == lines(tab.text().count("\n"))
     file.wait_for_end()
-    file.wait_for_text(lines)
+    file.wait_for_text(tab.text())
 
 
 # The last one: until then, the keeper had time.

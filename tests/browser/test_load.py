@@ -18,6 +18,8 @@ from tests.support.processes import memory
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.acceptance
+
 KERNELS = 10
 SECONDS = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -1,17 +1,37 @@
-"""The pages that are made for a person's own computer: the status of a fleet, and the bookmark."""
+"""What an open page does, in a real browser: from the bookmark to the notice of sleep."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from roles.jupyter.files import idle
 from tests.support.accounts import PASSWORD, Account
-from tests.support.browser import LOGIN, PATIENCE, log_in, new_page, write_file
+from tests.support.browser import (
+    LINES,
+    LOGIN,
+    PATIENCE,
+    NewFile,
+    OpenTab,
+    Tab,
+    cut_off,
+    each_page,
+    lines,
+    log_in,
+    new_page,
+    open_console,
+    write_file,
+)
+from tests.support.edge.client import Edge
 from tests.support.ports import free_port
+from tests.support.use import stamps
+from tests.support.waiting import wait_until
 
 # WCAG 2.2, success criterion 1.4.3
 CONTRAST = 4.5
@@ -41,13 +61,74 @@ LOWEST_CONTRAST = """
 """
 
 
+@pytest.fixture(autouse=True)
+def no_kernels(notebook: Account) -> None:
+    """Every test begins with a server without kernels."""
+    notebook.visitor().end_kernels()
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A tab of somebody who has not logged in."""
-    context = browser.new_context()
+def page(browser: Browser, notebook: Account) -> Iterator[Page]:
+    """A tab of somebody who has not been there before, and knows the public URL."""
+    context = browser.new_context(base_url=notebook.url())
     context.set_default_timeout(PATIENCE)
     yield new_page(context)
     context.close()
+
+
+def assert_a_cell_is_executed(page: Page) -> None:
+    """Type into the first cell of a new notebook, and see the result."""
+    cell = page.get_by_role("feed", name="Cells").get_by_role("textbox").first
+    # The page learns the language from the kernel; before that, Shift+Enter does nothing.
+    expect(cell).to_have_attribute("data-language", "python")
+    cell.fill("6*7")
+    expect(page.locator(".jp-OutputArea-output")).to_have_count(0)
+    cell.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output")).to_have_text("42")
+
+
+def test_the_bookmark_leads_to_the_notebook(notebook: Account, page: Page) -> None:
+    url = notebook.url()
+
+    page.goto(f"file://{notebook.home}/.config/anywhere-notebook/localhost.html")
+
+    expect(page).to_have_url(re.compile(re.escape(url) + LOGIN.pattern))
+
+
+def test_a_wrong_password_is_refused_with_jupyters_message(page: Page) -> None:
+    page.goto("/")
+    expect(page).to_have_url(LOGIN)
+    expect(page.get_by_text("Invalid credentials")).not_to_be_visible()
+
+    log_in(page, "a wrong password")
+
+    expect(page.get_by_text("Invalid credentials")).to_be_visible()
+    page.goto("/lab")
+    expect(page).to_have_url(LOGIN)
+
+
+def test_the_right_password_opens_jupyterlab_where_a_cell_is_executed(page: Page) -> None:
+    page.goto("/")
+    log_in(page, PASSWORD)
+    expect(page).to_have_url(re.compile(r"/lab$"))
+
+    section = page.get_by_role("heading", name="Notebook")
+    launcher = page.locator(".jp-Launcher-section", has=section)
+    launcher.get_by_role("button", name="Python 3").click()
+
+    assert_a_cell_is_executed(page)
+
+
+def test_a_cell_is_executed_in_notebook_7(page: Page) -> None:
+    page.goto("/tree")
+    log_in(page, PASSWORD)
+    expect(page).to_have_url(re.compile(r"/tree$"))
+
+    page.get_by_role("menuitem", name="New", exact=True).click()
+    with page.expect_popup() as opened:
+        page.get_by_role("menuitem", name="Python 3").click()
+
+    assert_a_cell_is_executed(opened.value)
 
 
 @pytest.fixture
@@ -103,9 +184,143 @@ def test_the_page_of_a_fleet_opens_the_notebooks(
     expect(page.locator(".jp-Notebook .jp-CodeCell", has_text="6 * 7")).to_be_visible()
 
 
-def test_the_bookmark_leads_to_the_notebook(notebook: Account, page: Page) -> None:
-    url = notebook.url()
+@each_page("notebook")
+def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
+    page_of: str, edge: Edge, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file(f"down-{page_of}", [LINES, "'a second cell'"])
+    tab = open_tab(file.path.stem, page_of)
+    tab.run()
+    expect(tab.outputs()).to_contain_text("line 4")
 
-    page.goto(f"file://{notebook.home}/.config/anywhere-notebook/localhost.html")
+    cut_off(edge)
+    # Until something was printed that the page cannot have got.
+    seen = tab.text().count("\n")
+    wait_until(lambda: file.text().count("\n") > seen + 10)
+    assert tab.text().count("\n") < seen + 10
+    edge.fault(unreachable=False)
 
-    expect(page).to_have_url(re.compile(re.escape(url) + LOGIN.pattern))
+    tab.see_more()
+    file.tell()
+    expect(tab.prompt()).to_have_text("[1]:")
+    assert tab.text() == lines(tab.text().count("\n"))
+    file.wait_for_text(tab.text())
+    # No dialog is in the way.
+    expect(tab.page.locator(".jp-Dialog:visible")).to_have_count(0)
+    tab.run(1)
+    expect(tab.outputs(1)).to_have_text("'a second cell'")
+
+
+def test_notebook_and_console_connect_again_though_jupyterlab_has_given_up(
+    edge: Edge, new_file: NewFile, open_tab: OpenTab
+) -> None:
+    file = new_file("given-up", ["print('there')"])
+    tab = open_tab(file.path.stem)
+    console, prompt = open_console(tab)
+    # JupyterLab draws its pauses: now all seven attempts are over at once.
+    tab.page.evaluate("Math.random = () => 0")
+    shown = tab.page.get_by_role("button", name="Disconnected")
+
+    cut_off(edge)
+    expect(tab.indicator).to_have_attribute("data-status", "disconnected")
+    expect(shown).to_be_visible()
+    edge.fault(unreachable=False)
+
+    expect(shown).to_be_hidden()
+    prompt.fill("print('from the console')")
+    prompt.press("Shift+Enter")
+    expect(console.locator(".jp-OutputArea-output")).to_have_text("from the console")
+    expect(tab.indicator).not_to_have_attribute("data-status", "disconnected")
+    tab.run()
+    expect(tab.outputs()).to_have_text("there")
+
+
+def wait_on(tab: Tab, condition: Callable[[], bool]) -> None:
+    """Return once it is so; meanwhile the page's events are heard."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < limit
+        tab.page.wait_for_timeout(100)
+
+
+def poll(tab: Tab) -> None:
+    """Return when a page has asked for its kernels, as it does at times without anybody."""
+    with tab.page.expect_response(re.compile(r"/api/kernels(\?|$)")):
+        pass
+
+
+@each_page("lab")
+def test_what_somebody_does_on_a_page_is_use_and_a_page_that_is_only_open_is_none(
+    page_of: str, notebook: Account, edge: Edge, open_tab: OpenTab, new_file: NewFile
+) -> None:
+    file = new_file(f"use-{page_of}", ["print('done')"])
+    tab = open_tab(file.path.stem, page_of)
+    before = stamps(notebook)
+    (kernel,) = (name for name in before if name.startswith("kernel "))
+
+    tab.run()
+    file.wait_for_text("done\n")
+    assert stamps(notebook)[kernel] != before[kernel]
+
+    poll(tab)
+    before = stamps(notebook)
+    # A tunnel breaks, after which the page connects again by itself.
+    connected: list[str] = []
+    tab.page.on("websocket", lambda socket: connected.append(socket.url))
+    edge.drop_visitors()
+    wait_on(tab, lambda: "/channels" in "".join(connected))
+    wait_on(tab, lambda: "/collaboration/room/" in "".join(connected))
+    poll(tab)
+    assert stamps(notebook) == before
+
+    tab.cells.first.get_by_role("textbox").first.press_sequentially("# a thought\n")
+    wait_until(lambda: stamps(notebook)["a document"] != before["a document"])
+    assert stamps(notebook)[kernel] == before[kernel]
+
+
+@pytest.fixture
+def tell(notebook: Account) -> Iterator[Callable[[str], None]]:
+    """Say when the machine goes to sleep, as the timer does."""
+    base = str(notebook.state / "jupyter")
+    yield lambda sleeps_at: idle.tell(base, sleeps_at)
+    idle.tell(base, "")
+
+
+def notice(tab: Tab) -> Locator:
+    """What a page says before the machine goes to sleep."""
+    return tab.page.get_by_role("alert").filter(has_text="goes to sleep at")
+
+
+@each_page("lab")
+def test_the_pages_say_when_the_machine_goes_to_sleep_and_keep_it_on(
+    page_of: str,
+    notebook: Account,
+    open_tab: OpenTab,
+    new_file: NewFile,
+    tell: Callable[[str], None],
+) -> None:
+    name = new_file(f"sleep-{page_of}", ["1"]).path.stem
+    earlier = open_tab(name, page_of)
+    expect(notice(earlier)).to_have_count(0)
+
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    tell(f"{soon:%Y-%m-%dT%H:%M:%SZ}")
+    later = open_tab(name, {"lab": "notebook", "notebook": "lab"}[page_of])
+    for tab in (earlier, later):
+        expect(notice(tab)).to_have_text(
+            re.compile(rf"Nobody uses this machine\. It goes to sleep at {soon:%-I}:{soon:%M}")
+        )
+    before = stamps(notebook)
+
+    later.page.get_by_role("button", name="Keep it on").click()
+
+    for tab in (earlier, later):
+        expect(notice(tab)).to_have_count(0)
+    wait_until(lambda: stamps(notebook)["the page"] != before["the page"])
+    tell("")
+    tell(f"{soon:%Y-%m-%dT%H:%M:%SZ}")
+    for tab in (earlier, later):
+        expect(notice(tab)).to_have_count(1)
+    tell("")
+    for tab in (earlier, later):
+        expect(notice(tab)).to_have_count(0)

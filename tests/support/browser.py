@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -23,6 +24,8 @@ from playwright.sync_api import (
 )
 
 from tests.support.accounts import PASSWORD, Account
+from tests.support.edge.client import Edge
+from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
 
 ARGUMENTS = [
@@ -44,6 +47,35 @@ PATIENCE = 120_000.0
 VIEWPORT = ViewportSize(width=1200, height=3000)
 # A workspace by itself, so that JupyterLab does not open what another test had open.
 PAGES = {"lab": "/lab/workspaces/{name}/tree/{name}.ipynb", "notebook": "/notebooks/{name}.ipynb"}
+
+# Cells that end when they are told, by File.tell, however fast the machine is.
+TOLD = "told"
+LINES = f"""\
+import itertools, pathlib, time
+for number in itertools.count():
+    print("line", number)
+    if pathlib.Path("{TOLD}").exists():
+        break
+    time.sleep(0.2)
+"""
+WAIT = f"""\
+import pathlib, time
+print("waiting")
+while not pathlib.Path("{TOLD}").exists():
+    time.sleep(0.2)
+print("no more")
+"""
+
+
+def lines(count: int) -> str:
+    """The first lines that ``LINES`` prints."""
+    return "".join(f"line {number}\n" for number in range(count))
+
+
+def each_page(first: str) -> pytest.MarkDecorator:
+    """Both pages that show notebooks; the other one than ``first`` is for ``make acceptance``."""
+    others = [pytest.param(page, marks=pytest.mark.acceptance) for page in PAGES if page != first]
+    return pytest.mark.parametrize("page_of", [first, *others])
 
 
 @contextmanager
@@ -92,6 +124,11 @@ class Tab:
         """The cells with code."""
         return self.page.locator(".jp-Notebook .jp-CodeCell")
 
+    @property
+    def indicator(self) -> Locator:
+        """Where the notebook shows what its kernel does, and whether it is connected to it."""
+        return self.page.locator(".jp-Notebook-ExecutionIndicator")
+
     def prompt(self, cell: int = 0) -> Locator:
         """``[1]:`` of a cell, or ``[*]:``."""
         return self.cells.nth(cell).locator(".jp-InputPrompt")
@@ -109,11 +146,11 @@ class Tab:
         self.cells.nth(cell).get_by_role("textbox").first.click()
         self.page.keyboard.press("Control+Enter")
 
-    def run_and_leave(self, seen: str) -> None:
+    def run_and_leave(self, seen: str, notebook: Account) -> None:
         """Execute the first cell, and leave when it has printed this."""
         self.run()
         expect(self.outputs()).to_contain_text(seen)
-        self.close()
+        self.leave(notebook)
 
     def choose(self, menu: str, entry: str) -> None:
         """Click an entry of the menu bar."""
@@ -126,9 +163,21 @@ class Tab:
         first = self.cells.first.get_by_role("textbox").first
         expect(first).to_have_attribute("data-language", language)
 
+    def see_more(self, cell: int = 0) -> int:
+        """Return when a cell shows ten lines more than now; how many those of now are."""
+        seen = self.text(cell).count("\n")
+        expect(self.outputs(cell)).to_contain_text(f"line {seen + 10}\n")
+        return seen
+
     def close(self) -> None:
         """Leave, as a laptop does that is closed."""
         self.page.context.close()
+
+    def leave(self, notebook: Account) -> None:
+        """Leave, as the last one who is there; return when the server knows of it."""
+        self.close()
+        visitor = notebook.visitor()
+        wait_until(lambda: not any(k["connections"] for k in visitor.api("GET", "/api/kernels")))
 
 
 OpenTab = Callable[..., Tab]
@@ -181,16 +230,46 @@ class File:
         """What a cell has printed."""
         return "".join(output.get("text", "") for output in self.outputs(cell))
 
-    def wait_for_end(self, cell: int = 0, seconds: float = 60) -> None:
+    def tell(self) -> None:
+        """Tell the cells that wait for it to end, of all notebooks that are beside this one."""
+        (self.path.parent / TOLD).touch()
+
+    def wait_for_end(self, cell: int = 0, seconds: float = 120) -> None:
         """Return when the file has a cell that has ended."""
         wait_until(lambda: self.cells[cell]["execution_count"], seconds)
 
-    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 60) -> None:
+    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 120) -> None:
         """Return when the file has all that a cell has printed, and nothing else."""
         wait_until(lambda: self.text(cell) == text, seconds)
 
 
 NewFile = Callable[..., File]
+
+
+def kernel_of(visitor: Visitor, name: str) -> str:
+    """The id of a notebook's kernel."""
+    (kernel,) = (
+        str(session["kernel"]["id"])
+        for session in visitor.api("GET", "/api/sessions")
+        if session["path"].endswith(f"{name}.ipynb")
+    )
+    return kernel
+
+
+def open_console(tab: Tab) -> tuple[Locator, Locator]:
+    """A console of the notebook's kernel, and what is typed into it."""
+    tab.choose("File", "New Console for Notebook")
+    console = tab.page.locator(".jp-CodeConsole")
+    prompt = console.locator(".jp-CodeConsole-input").get_by_role("textbox")
+    expect(prompt).to_have_attribute("data-language", "python")
+    return console, prompt
+
+
+def cut_off(edge: Edge) -> None:
+    """End the tunnel and all that goes through it; it stays so until the edge is reachable."""
+    edge.fault(unreachable=True)
+    edge.drop_sessions()
+    edge.drop_visitors()
 
 
 def joined(output: dict[str, Any]) -> dict[str, Any]:
@@ -234,17 +313,19 @@ def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:
 
 
 def run_all_left_and_stayed(
-    left: File, stayed: File, last: int, open_tab: OpenTab, page_of: str
+    left: File, stayed: File, last: int, open_tab: OpenTab, page_of: str, notebook: Account
 ) -> tuple[Tab, Tab]:
-    """Run all cells of two notebooks, and leave one while its first cell runs.
+    """Run all cells of two notebooks, and leave one while its first cell runs, which is ``WAIT``.
 
     Return when both files have the end of the ``last`` cell: a new page of the notebook that was
     left, and the page of the other one.
     """
+    (left.path.parent / TOLD).unlink(missing_ok=True)
     tab = open_tab(left.path.stem, page_of)
     tab.choose("Run", "Run All Cells")
-    expect(tab.outputs(0)).to_contain_text("waiting 1")
-    tab.close()
+    expect(tab.outputs(0)).to_contain_text("waiting")
+    tab.leave(notebook)
+    left.tell()
     connected = open_tab(stayed.path.stem, page_of)
     connected.choose("Run", "Run All Cells")
     for file in (stayed, left):
