@@ -266,10 +266,11 @@ def open_console(tab: Tab) -> tuple[Locator, Locator]:
 
 
 def cut_off(edge: Edge) -> None:
-    """End the tunnel and all that goes through it; it stays so until the edge is reachable."""
+    """End the tunnel and all that goes through it; it stays so until the edge is reachable.
+
+    At once: whoever connects again in the meantime is told that there is no such endpoint.
+    """
     edge.fault(unreachable=True)
-    edge.drop_sessions()
-    edge.drop_visitors()
 
 
 def joined(output: dict[str, Any]) -> dict[str, Any]:
