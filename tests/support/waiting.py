@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,4 +22,16 @@ def wait_until(
         if time.monotonic() > limit:
             raise TimeoutError(f"{what or condition} not within {seconds:g} s")
         time.sleep(pause)
+    return found
+
+
+async def wait_until_async(
+    condition: Callable[[], T], seconds: float = 60, *, what: str = "", pause: float = 0.02
+) -> T:
+    """Do what ``wait_until`` does, where a server in the same process goes on meanwhile."""
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"{what or condition} not within {seconds:g} s")
+        await asyncio.sleep(pause)
     return found

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
@@ -34,7 +34,7 @@ TRIED = {
 
 
 # Of the event that tells the open pages; JupyterLab subscribes to all events.
-SLEEP = {
+SLEEP: dict[str, Any] = {
     "$id": "https://anywhere.notebook/events/sleep",
     "version": "1",
     "title": "When the machine goes to sleep",
@@ -75,9 +75,10 @@ def add_state(app: ServerApp, problems: list[str], deaths: dict[str, dict[str, s
     """
     from jupyter_server.base.handlers import APIHandler
     from jupyter_server.utils import url_path_join
-    from tornado.web import authenticated
+    from tornado.web import HTTPError, authenticated
 
     sleep = {"sleeps_at": "", "kept_on": 0}
+    assert app.event_logger is not None
     app.event_logger.register_event_schema(SLEEP)
 
     class StateHandler(APIHandler):
@@ -88,10 +89,12 @@ def add_state(app: ServerApp, problems: list[str], deaths: dict[str, dict[str, s
         @authenticated
         def post(self) -> None:
             told = self.get_json_body()
+            if told is None:
+                raise HTTPError(400, "Nothing was told")
             sleep["sleeps_at"] = told.get("sleeps_at", "")
             sleep["kept_on"] += told.get("keep_on", False)
             data = {"sleeps_at": sleep["sleeps_at"]}
-            app.event_logger.emit(schema_id=SLEEP["$id"], data=data)
+            self.event_logger.emit(schema_id=SLEEP["$id"], data=data)
             self.finish(sleep)
 
     route = url_path_join(app.web_app.settings["base_url"], "api", "notebook-keeper")

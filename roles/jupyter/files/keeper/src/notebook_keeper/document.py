@@ -69,7 +69,7 @@ class Documents:
         return next(iter(self._app.extension_manager.extension_apps["jupyter_server_ydoc"]))
 
 
-def find_cell(room: DocumentRoom, cell_id: str) -> Map | None:
+def find_cell(room: DocumentRoom, cell_id: str) -> Map[Any] | None:
     """The code cell with this id."""
     for cell in room._document.ycells:
         if cell.get("id") == cell_id:
@@ -89,7 +89,7 @@ class Writer:
         self._written: int | None = None
         self._length = 0
 
-    def write(self, cell: Map) -> None:
+    def write(self, cell: Map[Any]) -> None:
         """Write what is new. In a transaction of the document."""
         journal, outputs = self._journal, cell["outputs"]
         if journal.cleared:
@@ -159,7 +159,7 @@ def is_stream(output: Any) -> bool:
     return isinstance(output.get("text"), Text)
 
 
-def make(item: Stream | Output) -> Map:
+def make(item: Stream | Output) -> Map[Any]:
     """An output as documents have it."""
     if isinstance(item, Stream):
         item.take()
@@ -177,7 +177,7 @@ def agrees(found: Output, item: Stream | Output) -> bool:
     return found == item
 
 
-def shows(cell: Map, journal: Journal) -> bool:
+def shows(cell: Map[Any], journal: Journal) -> bool:
     """Whether a cell shows all that a journal says, and nothing else."""
     outputs = cell["outputs"]
     wanted = journal.outputs

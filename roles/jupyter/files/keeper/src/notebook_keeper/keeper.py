@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
@@ -30,6 +30,7 @@ from .document import Documents, Writer, find_cell, shows
 from .journal import PRINTS, Journal
 
 if TYPE_CHECKING:
+    from jupyter_client.asynchronous.client import AsyncKernelClient
     from jupyter_events import EventLogger
     from jupyter_server.serverapp import ServerApp
     from jupyter_server_ydoc.rooms import DocumentRoom
@@ -125,6 +126,7 @@ class OutputKeeper(Configurable):
         # page executes a cell, and so knows of it.
         self.deaths: dict[str, dict[str, str]] = {}
         self._memory_kills = memory_kills()
+        assert app.event_logger is not None
         app.event_logger.add_listener(schema_id=KERNEL_ACTIONS, listener=self._acted)
 
     # What pages do.
@@ -216,7 +218,8 @@ class OutputKeeper(Configurable):
         kernel = kernels.get_kernel(kernel_id)
         died = partial(self._died, kernel_id)
         kernels.add_restart_callback(kernel_id, died)
-        client = kernel.client()
+        # A server's kernels are asynchronous ones.
+        client = cast("AsyncKernelClient", kernel.client())
         client.start_channels(shell=False, stdin=False, hb=False, control=False)
         try:
             while kernel_id in kernels:
@@ -484,7 +487,7 @@ class KeepingConnection(ZMQChannelsWebsocketConnection):
         self.keeper.arrived(self)
         return super().connect()
 
-    def disconnect(self) -> None:
+    def disconnect(self) -> Any:
         """End. Called twice at times."""
         super().disconnect()
         if self._counted:
