@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.edge.client import Edge
 from tests.support.hosts import Run
-from tests.support.hosts.world import CACHE, fill
+from tests.support.hosts.world import CACHE, fill, service
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[tuple[Run, Edge]]:
     """A run without hosts yet, and an edge that its hosts can reach."""
     fill(CACHE, {"bookworm", "trixie"})
-    with Run() as run, Edge(tmp_path / "edge", run.gateway) as edge:
+    with Run() as run, service(tmp_path / "edge", run) as edge:
         yield run, edge

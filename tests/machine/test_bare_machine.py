@@ -33,6 +33,7 @@ def put_checkout(host: Host, user: str) -> None:
     subprocess.run([*host.ssh(user), unpack], input=packed.stdout, check=True)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("user", ["root", "dev"])
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 def test_make_demo_on_a_bare_machine(release: str, user: str) -> None:

@@ -19,7 +19,7 @@ import yaml
 from tests.support import CHECKOUT
 from tests.support.accounts import PASSWORD
 from tests.support.edge.client import Edge, fetch
-from tests.support.hosts import Run
+from tests.support.hosts import Run, ready
 from tests.support.hosts.controller import RECONNECT, SETUP, environment
 from tests.support.hosts.moto import AMAZON, IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
 from tests.support.hosts.world import CACHE, equip, inventory
@@ -46,15 +46,17 @@ NEEDED = {
     "ec2:StartInstances": RECONNECT,
     "ec2:StopInstances": SLEEP,
 }
+STARTED = "ec2:StartInstances"
 # The environment of the tests, which has no boto3.
 HERE = Path(sys.executable).parent
-SHUTDOWN = """
-- hosts: localhost
+# A play of somebody's own.
+OWN = """
+- hosts: all
   gather_facts: false
   tasks:
     - ansible.builtin.include_role:
         name: anywhere.notebook.ec2
-        tasks_from: shutdown
+        tasks_from: {}
 """
 
 
@@ -66,8 +68,8 @@ class Person:
         self.aws = aws
         self.programs = PROGRAMS
         self.collections = CHECKOUT / ".venv/collections"
-        # A play of somebody's own.
-        (home / "shutdown.yml").write_text(SHUTDOWN)
+        for part in ("launch", "shutdown"):
+            (home / f"{part}.yml").write_text(OWN.format(part))
         # What the names of variables contain that are to be missing.
         self.without = "-"
         self.ssh: list[str] = []
@@ -83,7 +85,13 @@ class Person:
         self.ssh = ["--ssh-common-args", options.replace("-oStrictHostKeyChecking=no ", "")]
         # The instance says the one, and the other would hold for this computer as well.
         del told["ansible_user"], told["ansible_python_interpreter"]
-        self.variables |= told | {"jupyter_password": PASSWORD}
+        self.variables |= told | ready.VARIABLES
+
+    def hosts(self, **hosts: dict[str, Any]) -> list[str]:
+        """Flags for an inventory with these hosts, which have these variables."""
+        file = self.home / "inventory.json"
+        file.write_text(json.dumps({"all": {"hosts": hosts}}))
+        return ["-i", str(file)]
 
     def environment(self) -> dict[str, str]:
         """This computer's, with the person's AWS and no other."""
@@ -117,12 +125,12 @@ def person(tmp_path: Path, aws: Aws) -> Person:
     return Person(home, aws)
 
 
-def test_an_instance_from_setup_over_sleep_to_reconnect(
+def test_an_instance_is_woken_put_to_sleep_and_woken_again(
     network: tuple[Run, Edge], person: Person, aws: Aws
 ) -> None:
     run, edge = network
-    host = run.up("box", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
-    equip(host, run, edge)
+    (host,) = run.up_all([ready.spec("box")])
+    ready.wait(edge)
     instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
     known = person.home / "known_hosts"
     person.join(run, edge)
@@ -131,10 +139,10 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
     first, second, third, fourth = host.address.split(".")
     other_address = f"{first}.{second}.{int(third) * 256 + int(fourth)}"
     with aws.followed(instance, host.on, host.off):
-        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
-        assert setup.status == 0, setup.output
-        assert json.loads(fetch(setup.url, "/api").body)["version"]
-        assert f"dev@{host.address}" in setup.card("Jupyter log")
+        wake = person.play(RECONNECT, *person.ssh, ec2_instance="box")
+        assert wake.status == 0, wake.output
+        assert json.loads(fetch(wake.url, "/api").body)["version"]
+        assert f"dev@{host.address}" in wake.card("Jupyter log")
         key = known.read_text()
         assert {line.split()[0] for line in key.splitlines()} == {instance}
 
@@ -143,7 +151,7 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)
         assert "is terminated when its system shuts down" in refused(idle)
 
-        visitor = Visitor(setup.url)
+        visitor = Visitor(wake.url)
         visitor.log_in(PASSWORD)
         kernel = visitor.kernel()
         with visitor.computing(kernel):
@@ -163,21 +171,18 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         assert f"dev@{other_address}" in reconnect.card("Jupyter log")
         assert json.loads(fetch(reconnect.url, "/api").body)["version"]
         assert known.read_text() == key
-        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
-        assert (again.status, again.changed) == (0, 0), again.output
 
+        # Now there is nothing to do.
         told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
         variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
         variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
-        file = person.home / "inventory.json"
-        file.write_text(json.dumps({"all": {"hosts": {"box": variables}}}))
         relay = shlex.join(host.ssh())
         program = person.home / "bin/aws"
         program.parent.mkdir()
         program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
         program.chmod(0o755)
         del person.variables["ec2_address_from"]
-        through = person.play(RECONNECT, "-i", str(file))
+        through = person.play(RECONNECT, *person.hosts(box=variables))
         assert through.status == 0, through.output
         assert f"dev@{instance}" in through.card("Jupyter log")
         person.variables["ec2_address_from"] = "tag:address"
@@ -186,6 +191,26 @@ def test_an_instance_from_setup_over_sleep_to_reconnect(
         host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
         other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
         assert "does not have the host key that" in refused(other)
+
+
+@pytest.mark.acceptance
+def test_setup_wakes_an_instance_and_leaves_reconnect_nothing_to_do(
+    network: tuple[Run, Edge], person: Person, aws: Aws
+) -> None:
+    run, edge = network
+    host = run.up("box", "trixie", packages=ready.PACKAGES, cache=CACHE)
+    equip(host, run, edge)
+    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+    person.join(run, edge)
+    aws.stop(instance)
+    with aws.followed(instance, host.on, host.off):
+        setup = person.play(SETUP, *person.ssh, ec2_instance="box")
+        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+
+    assert setup.status == 0, setup.output
+    assert json.loads(fetch(setup.url, "/api").body)["version"]
+    assert f"dev@{host.address}" in setup.card("Jupyter log")
+    assert (again.status, again.changed) == (0, 0), again.output
 
 
 def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Person) -> None:
@@ -205,19 +230,32 @@ def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Pe
         assert "WARNING" not in play.output
 
 
-def test_an_instance_that_is_not_there(person: Person) -> None:
-    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
+def test_an_instance_that_cannot_be_had_is_told_for_each_host(person: Person, aws: Aws) -> None:
+    twins = [aws.launch("twin"), aws.launch("twin")]
+    restless = aws.launch("restless")
+    aws.stop(restless)
+    person.without = "REGION"
+    here = {"ec2_region": "us-east-1"}
+    report = person.home / "report.json"
 
-    assert "There is no EC2 instance box in the region that is configured" in sentence
+    with aws.followed(restless, lambda: aws.stop(restless), lambda: None):
+        person.play(
+            RECONNECT,
+            *person.hosts(
+                missing=here | {"ec2_instance": "box"},
+                twin=here | {"ec2_instance": "twin"},
+                nowhere={"ec2_instance": "box"},
+                restless=here | {"ec2_instance": "restless"},
+            ),
+            notebook_report=str(report),
+        )
 
-
-def test_two_instances_with_one_name(person: Person, aws: Aws) -> None:
-    ids = {aws.launch("box"), aws.launch("box")}
-
-    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
-
-    assert "2 EC2 instances" in sentence
-    assert all(each in sentence for each in ids)
+    said = {row["host"]: row["error"] for row in json.loads(report.read_text())}
+    assert "There is no EC2 instance box in the region us-east-1" in said["missing"]
+    assert "2 EC2 instances" in said["twin"]
+    assert [each in said["twin"] for each in twins] == [True, True]
+    assert "Set ec2_region or AWS_REGION." in said["nowhere"]
+    assert "did not run within 60 s: it is stop" in said["restless"]
 
 
 def test_no_credentials(person: Person) -> None:
@@ -229,14 +267,6 @@ def test_no_credentials(person: Person) -> None:
     assert "AWS_PROFILE" in sentence
 
 
-def test_no_region(person: Person) -> None:
-    person.without = "REGION"
-
-    sentence = refused(person.play(RECONNECT, ec2_instance="box"))
-
-    assert "Set ec2_region or AWS_REGION." in sentence
-
-
 def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
     aws.check(True)
 
@@ -246,7 +276,13 @@ def test_credentials_that_aws_does_not_know(person: Person, aws: Aws) -> None:
     assert aws.credentials["AWS_SECRET_ACCESS_KEY"] not in sentence
 
 
-@pytest.mark.parametrize(("action", "playbook"), NEEDED.items())
+@pytest.mark.parametrize(
+    ("action", "playbook"),
+    [
+        pytest.param(*needed, marks=() if needed[0] == STARTED else pytest.mark.acceptance)
+        for needed in NEEDED.items()
+    ],
+)
 def test_the_policy_has_not_one_action_too_many(
     person: Person, aws: Aws, action: str, playbook: str
 ) -> None:
@@ -259,7 +295,8 @@ def test_the_policy_has_not_one_action_too_many(
         statement["Action"] = [each for each in statement["Action"] if each != action]
     aws.permit(policy)
 
-    play = person.play(playbook, ec2_instance="box", notebook_force=True)
+    named = person.hosts(box={"ec2_instance": "box"})
+    play = person.play(playbook, *named, notebook_force=True)
 
     assert f"it lacks the permission {action}" in refused(play)
     assert "/roles/ec2/files/policy.json" in refused(play)
@@ -281,16 +318,6 @@ def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> Non
     assert aws.state(instance) == "running"
 
 
-def test_an_instance_that_stops_again_at_once(person: Person, aws: Aws) -> None:
-    instance = aws.launch("box")
-    aws.stop(instance)
-
-    with aws.followed(instance, lambda: aws.stop(instance), lambda: None):
-        play = person.play(RECONNECT, ec2_instance="box")
-
-    assert f"box ({instance}) was started, but did not run within 60 s" in refused(play)
-
-
 def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:
     instance = aws.launch("box")
 
@@ -301,14 +328,16 @@ def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> N
 
 
 def test_an_instance_that_a_shutdown_would_terminate(person: Person, aws: Aws) -> None:
-    instance = aws.launch("box")
+    aws.launch("stops")
+    aws.on_shutdown(aws.launch("ends"), "terminate")
 
-    stopped = person.play("shutdown.yml", ec2_instance="box")
-    aws.on_shutdown(instance, "terminate")
-    terminated = person.play("shutdown.yml", ec2_instance="box")
+    play = person.play(
+        "shutdown.yml",
+        *person.hosts(stops={"ec2_instance": "stops"}, ends={"ec2_instance": "ends"}),
+    )
 
-    assert (stopped.status, stopped.changed) == (0, 0), stopped.output
-    assert "is terminated when its system shuts down" in refused(terminated)
+    assert re.search(r"^stops .* changed=0 .* failed=0 ", play.output, re.MULTILINE), play.output
+    assert re.search(r"\bends \(i-\w+\) is terminated when its system shuts down", refused(play))
 
 
 def test_no_boto3(person: Person) -> None:
@@ -319,22 +348,7 @@ def test_no_boto3(person: Person) -> None:
     assert "pip install boto3 botocore" in sentence
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        pytest.param(
-            {"ec2_instance": "i-0123456789abcdef0"}, "an id is what AWS gives it.", id="name"
-        ),
-        pytest.param(
-            {"ec2_public_key_file": "~/none.pub"}, "There is no ~/none.pub. Make yourself", id="key"
-        ),
-        # As when nobody tells it its address.
-        pytest.param({"ec2_ssh_from": "/32"}, "Who may log in is not known:", id="address"),
-    ],
-)
-def test_launch_says_what_it_takes(
-    person: Person, aws: Aws, given: dict[str, str], sentence: str
-) -> None:
+def test_launch_says_what_it_takes(person: Person, aws: Aws) -> None:
     (person.home / "key.pub").touch()
     enough = {
         "ec2_instance": "box",
@@ -342,12 +356,25 @@ def test_launch_says_what_it_takes(
         "ec2_ssh_from": "203.0.113.7/32",
     }
 
-    launch = person.play(LAUNCH, **enough | given)
+    launch = person.play(
+        "launch.yml",
+        *person.hosts(
+            name=enough | {"ec2_instance": "i-0123456789abcdef0"},
+            key=enough | {"ec2_public_key_file": "~/none.pub"},
+            # As when nobody tells it its address.
+            address=enough | {"ec2_ssh_from": "/32"},
+        ),
+    )
 
-    assert sentence in refused(launch)
+    said = "\n".join(sorted(errors(launch)))
+    assert len(errors(launch)) == 3, launch.output
+    assert "Set ec2_instance to a name for the new instance; an id is what AWS gives it." in said
+    assert "There is no ~/none.pub. Make yourself" in said
+    assert "Who may log in is not known:" in said
     assert aws.ask("DescribeInstances").findall(".//instanceId") == []
 
 
+@pytest.mark.acceptance
 def test_launch_and_terminate(person: Person, aws: Aws) -> None:
     key = person.home / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)

@@ -68,6 +68,7 @@ print(len(list(site.glob("*.dist-info/RECORD"))))
 """
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("name", CHAINS)
 def test_setup_ends_well_after_interruptions(
     network: tuple[Run, Edge], tmp_path: Path, name: str

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.edge.client import Edge, fetch
-from tests.support.hosts import Run
+from tests.support.hosts import Run, ready
 from tests.support.hosts.controller import RECONNECT, SETUP, Controller
-from tests.support.hosts.world import CACHE, equip, inventory
+from tests.support.hosts.world import inventory
 
 
+@pytest.mark.acceptance
 def test_setup_and_reconnect_over_a_bad_link(network: tuple[Run, Edge], tmp_path: Path) -> None:
     run, edge = network
-    host = run.up("far", "trixie", packages=("python3-venv", "tmux"), cache=CACHE)
-    equip(host, run, edge)
-    controller = Controller(tmp_path, inventory(run, edge, [{"name": "far"}], tmp_path))
+    (host,) = run.up_all([ready.spec("far")])
+    ready.wait(edge)
+    given = inventory(run, edge, [{"name": "far"}], tmp_path)
+    controller = Controller(tmp_path, given, **ready.VARIABLES)
     host.slow(delay_ms=200, loss_percent=5)
 
     setup = controller.play(SETUP)

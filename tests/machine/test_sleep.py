@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support.edge.client import Edge
-from tests.support.hosts import Host, Run, Spec
+from tests.support.hosts import Host, Run, ready
 from tests.support.hosts.controller import SETUP, Controller
 from tests.support.hosts.moto import AMAZON
 from tests.support.hosts.verify import Notebook
@@ -19,7 +21,7 @@ from tests.support.waiting import wait_until
 
 BASE = "/home/dev/.local/share/anywhere-notebook/jupyter"
 UNIT = "anywhere-notebook-idle"
-MINUTES = 90
+MINUTES = ready.IDLE_MINUTES
 
 # argv: a key of the state, and how many seconds longer ago it is to be.
 AGE = f"""
@@ -76,23 +78,15 @@ def test_a_machine_that_nobody_uses_goes_to_sleep(
     network: tuple[Run, Edge], tmp_path: Path
 ) -> None:
     run, edge = network
-    host = run.up_all([Spec("box", "bookworm", ("python3-venv", "tmux"), cache=CACHE)])[0]
-    equip(host, run, edge)
+    (host,) = run.up_all([ready.spec("box")])
+    ready.wait(edge)
     given = inventory(run, edge, [{"name": host.name}], tmp_path)
-    controller = Controller(tmp_path / "controller", given, notebook_idle_minutes=MINUTES)
-    for flags, says in REFUSED.items():
-        play = controller.play(SETUP, "-e", "ansible_user=lab", *flags)
-        assert [says in sentence for sentence in errors(play)] == [True], play.output
-    assert host.run("ls -A /home/lab/.local/share/*/jupyter", check=False).returncode != 0
+    controller = Controller(tmp_path / "controller", given, **ready.VARIABLES)
     host.run(AMAZON)
     play = controller.play(SETUP, "--check")
     says = "box is an EC2 instance, which a power-off may terminate, with its disk."
     assert [says in sentence for sentence in errors(play)] == [True], play.output
     host.run(["umount", "/sys/devices/virtual"])
-    dry = controller.play(SETUP, "--check", "--diff")
-    assert dry.status == 0, dry.output
-    play = controller.play(SETUP)
-    assert play.status == 0, play.output
 
     # The timer has looked, and does so again by itself after the boot below.
     wait_until(lambda: "idle: for 0 of 90 minutes" in log(host))
@@ -142,3 +136,35 @@ def test_a_machine_that_nobody_uses_goes_to_sleep(
     assert off.status == 0, off.output
     assert UNIT not in host.run(["systemctl", "--user", "list-timers", "--all"], "dev").stdout
     assert UNIT not in host.run("find /home/dev/.config").stdout
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_an_account_that_could_not_let_it_sleep_is_told_before_anything_is_done(
+    network: tuple[Run, Edge], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    run, edge = network
+    host = run.up("box", packages=ready.PACKAGES, cache=CACHE)
+    equip(host, run, edge)
+    given = inventory(run, edge, [{"name": host.name, "account": "lab"}], tmp_path)
+    controller = Controller(tmp_path / "controller", given, notebook_idle_minutes=MINUTES)
+
+    play = controller.play(SETUP, *flags)
+
+    assert [REFUSED[flags] in sentence for sentence in errors(play)] == [True], play.output
+    assert host.run("ls -A /home/lab/.local/share/*/jupyter", check=False).returncode != 0
+
+
+@pytest.mark.acceptance
+def test_a_dry_run_before_the_first_setup_predicts_it(
+    network: tuple[Run, Edge], tmp_path: Path
+) -> None:
+    run, edge = network
+    host = run.up("box", packages=ready.PACKAGES, cache=CACHE)
+    equip(host, run, edge)
+    given = inventory(run, edge, [{"name": host.name}], tmp_path)
+    controller = Controller(tmp_path / "controller", given, notebook_idle_minutes=MINUTES)
+
+    dry = controller.play(SETUP, "--check", "--diff")
+
+    assert dry.status == 0, dry.output
+    assert host.run("ls -A /home/dev/.local", check=False).returncode != 0

@@ -17,8 +17,10 @@ import pytest
 
 from tests.support import CHECKOUT
 from tests.support.hosts import Host, HostsError, Run, Spec, runs
+from tests.support.hosts.base import KEPT, names
 from tests.support.hosts.client import AS_ROOT
 from tests.support.hosts.listing import belongings, everything, lasting, left
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -98,6 +100,42 @@ def test_packages_come_with_a_layer_and_leave_the_base_bare(run: Run, box: Host)
     other.down()
     assert "tmux" not in [host.name for host in run.hosts]
     assert box.run(["which", "tmux"], check=False).returncode != 0
+
+
+def test_what_a_host_has_is_kept_for_others_and_what_is_its_own_is_not(run: Run) -> None:
+    lower = names("bookworm", ["tmux"])[0]
+    first = run.up("first", packages=["tmux"])
+    first.run("echo kept > /opt/file; rm /etc/motd; mkdir /opt/cut; echo x > /opt/cut/y", "root")
+    first.run("tmux new-session -d 'exec sleep 1000'", "dev")
+    own = "cat /etc/machine-id /etc/hostname /etc/ssh/ssh_host_ed25519_key.pub"
+    before = first.run(own).stdout.split()
+    layers = [f"{lower}{KEPT}test1", f"{lower}{KEPT}test2", f"{lower}{KEPT}test3"]
+
+    first.keep(layers[0])
+    second = run.up_all([Spec("second", packages=["tmux"], kept=layers[0])])[0]
+
+    seen = second.run("cat /opt/file; test ! -e /etc/motd; ls /tmp/tmux-*; hostname", check=False)
+    assert seen.stdout.split() == ["kept", "second"]
+    after = second.run(own).stdout.split()
+    # "ssh-ed25519" is the same.
+    assert [one == other for one, other in zip(before, after, strict=True)].count(True) == 1
+    assert second.run("getent hosts gateway").stdout.split() == [run.gateway, "gateway"]
+
+    # One in use stays when another is made, and goes with the next.
+    base = run.state / "base"
+    second.run("echo new > /opt/file")
+    third = run.up("third", packages=["tmux"])
+    third.keep(layers[1])
+    assert [(base / layer).exists() for layer in layers] == [True, True, False]
+    second.down()
+    third.down()
+    fourth = run.up("fourth", packages=["tmux"])
+    fourth.keep(layers[2])
+    assert [(base / layer).exists() for layer in layers] == [False, False, True]
+    with pytest.raises(HostsError, match="there is no layer"):
+        run.up_all([Spec("fifth", packages=["tmux"], kept=layers[0])])
+    fourth.down()
+    subprocess.run([*AS_ROOT, "rm", "-r", base / layers[2]], check=True)
 
 
 def test_a_server_on_the_gateway_is_reached(run: Run, box: Host) -> None:
@@ -285,10 +323,10 @@ def test_what_a_killed_owner_and_guard_left_is_swept_and_nothing_else(run: Run, 
     subprocess.run([*AS_ROOT, "kill", "-KILL", str(guard)], check=True)
 
     # The kernel ends the processes; what has no process of its own waits for the sweep.
-    limit = time.monotonic() + 5
-    while any(line.startswith("process") for line in had & everything()):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    def ended() -> bool:
+        return not any(line.startswith("process") for line in had & everything())
+
+    wait_until(ended, what="end of its processes")
     assert killed.directory.exists()
 
     assert killed.name not in [row["name"] for row in runs()]

@@ -15,7 +15,7 @@ from tests.support.hosts.verify import play
 from tests.support.hosts.world import attach
 
 SOUND = ["box1", "box2", "box3", "box4", "box5"]
-# Those that converge has set up; the others are new.
+# Those that were there before; the others are new.
 EARLIER = ["box1", "box2"]
 REASONS = {
     "off": "It cannot be reached by SSH.",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from subprocess import CompletedProcess
 
 import pytest
 from testinfra.host import Host
 
 from tests.support.hosts.verify import Notebook, play
-from tests.support.hosts.world import directory
+from tests.support.hosts.world import attach, directory
+from tests.support.waiting import wait_until
 
 BTIME = ("sed", "-n", "s/^btime //p", "/proc/stat")
-BOOT_SECONDS = 15
+BOOT_SECONDS = 60
+NAMES = [host.name for host in attach()[0].hosts]
 
 
 def said(done: CompletedProcess[str]) -> str:
@@ -29,10 +30,8 @@ def reconnect() -> CompletedProcess[str]:
 
 def test_both_sessions_are_back(host: Host) -> None:
     notebook = Notebook.of(host)
-    began = int(notebook.root("ps", "-o", "etimes=", "-p", "1"))
-    while set(notebook.processes()) != {"jupyter", "ngrok"}:
-        assert int(notebook.root("ps", "-o", "etimes=", "-p", "1")) < began + BOOT_SECONDS
-        time.sleep(0.1)
+    both = {"jupyter", "ngrok"}
+    wait_until(lambda: set(notebook.processes()) == both, BOOT_SECONDS, what="both sessions")
     for pid in notebook.processes().values():
         age = int(notebook.root("ps", "-o", "etimes=", "-p", str(pid)))
         assert int(notebook.root("ps", "-o", "etimes=", "-p", "1")) - age <= BOOT_SECONDS
@@ -57,23 +56,26 @@ def test_reconnect_finds_nothing_to_repair(host: Host, reconnect: CompletedProce
     assert Notebook.of(host).answers()
 
 
+@pytest.mark.skipif("trixie" not in NAMES, reason="the one whose URL stays is not among them")
 def test_it_changes_nothing_where_the_url_stays(reconnect: CompletedProcess[str]) -> None:
     recap = next(line for line in reconnect.stdout.splitlines() if line.startswith("trixie  "))
-    assert " changed=0 " in recap
+    # The report on all hosts counts as a change of the first.
+    changes = int(NAMES[0] == "trixie")
+    assert f" changed={changes} " in recap, reconnect.stdout
 
 
 def test_it_says_that_the_kernels_are_lost(host: Host, reconnect: CompletedProcess[str]) -> None:
     notebook = Notebook.of(host)
     started = notebook.root("date", "-d", "@" + notebook.root(*BTIME).strip(), "+%F %R %Z")
     lost = f"The machine was, at {started.strip()}; the kernels it had then are lost."
-    assert said(reconnect).count(f"Rebooted: {lost}") == 2
+    assert said(reconnect).count(f"Rebooted: {lost}") == 1
 
 
 def test_status_says_so_too() -> None:
-    assert said(play("status")).count("The machine was rebooted at 20") == 2
+    assert said(play("status")).count("The machine was rebooted at 20") == len(NAMES)
 
 
 def test_a_further_reconnect_changes_nothing() -> None:
     again = play("reconnect")
     assert again.returncode == 0, again.stdout
-    assert again.stdout.count(" changed=0 ") == 2
+    assert again.stdout.count(" changed=0 ") == len(NAMES)

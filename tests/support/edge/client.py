@@ -35,7 +35,8 @@ class Edge:
     """An edge that lives as long as the ``with`` block.
 
     ``agent`` (``HOST:PORT``) and ``ca`` (a file) go into an agent's configuration. Agents of other
-    machines come in at ``agent_host``; visitors always come from this machine.
+    machines come in at ``agent_host``, at any free port unless one is given; visitors always come
+    from this machine.
     """
 
     agent: str
@@ -43,9 +44,10 @@ class Edge:
     visitor_port: int
     control: str
 
-    def __init__(self, state_dir: Path, agent_host: str = "127.0.0.1") -> None:
+    def __init__(self, state_dir: Path, agent_host: str = "127.0.0.1", agent_port: int = 0) -> None:
         self.state_dir = state_dir
         self.agent_host = agent_host
+        self.agent_port = agent_port
         self.log_file = state_dir / "edge.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -54,6 +56,7 @@ class Edge:
         with self.log_file.open("ab") as log:
             state_dir = str(self.state_dir.resolve())
             flags = ["--state-dir", state_dir, "--agent-host", self.agent_host]
+            flags += ["--agent-port", str(self.agent_port)]
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.edge", *flags],
                 cwd=CHECKOUT,

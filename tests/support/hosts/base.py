@@ -1,6 +1,7 @@
-"""Cached roots that hosts are overlaid on: a bare Debian per release, and layers of packages.
+"""Cached roots that hosts are overlaid on: a bare Debian per release, and layers above it.
 
-Everything here needs root. A directory that exists is complete: it was built under another name.
+A layer holds packages, or all that a host had when it was kept. What is made here needs root. A
+directory that exists is complete: it was built under another name.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 8 << 30
 RELEASES = ("bookworm", "trixie", "bullseye")
+# Between the name of what a kept layer is above and its own.
+KEPT = "-kept-"
+# What hosts call this machine's end of their network.
+GATEWAY = "gateway"
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
 # What a provider's Debian image has, and nothing that the collection installs.
@@ -105,23 +110,54 @@ class HostsError(Exception):
     """What cannot be done and why, in words for the person who runs the tests."""
 
 
-def layers(base_dir: Path, release: str, packages: Sequence[str]) -> list[Path]:
-    """Return the directories a host is overlaid on, uppermost first; build what is missing."""
+def names(release: str, packages: Sequence[str]) -> list[str]:
+    """What the directories are called that a host is overlaid on, uppermost first."""
     if release not in RELEASES:
         raise HostsError(f"release {release}: known are {', '.join(RELEASES)}")
     for package in packages:
         if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", package):
             raise HostsError(f"{package!r} is not the name of a Debian package")
-    root = base_dir / f"{release}-{_digest(CUSTOMIZE, *PACKAGES)}"
-    if not root.is_dir():
-        _build_once(root, lambda new: _bootstrap(release, new))
+    root = f"{release}-{_digest(CUSTOMIZE, *PACKAGES)}"
     if not packages:
         return [root]
-    wanted = sorted(set(packages))
-    layer = base_dir / f"{root.name}-{_digest(INSTALL, *wanted)}"
-    if not layer.is_dir():
-        _build_once(layer, lambda new: _install(root, wanted, new))
-    return [layer, root]
+    return [f"{root}-{_digest(INSTALL, *sorted(set(packages)))}", root]
+
+
+def layers(base_dir: Path, release: str, packages: Sequence[str], kept: str = "") -> list[Path]:
+    """Return the directories a host is overlaid on, uppermost first; build what is missing.
+
+    ``kept`` is the name of a layer that :func:`keep` made above the same packages.
+    """
+    found = [base_dir / name for name in names(release, packages)]
+    *layer, root = found
+    if not root.is_dir():
+        _build_once(root, lambda new: _bootstrap(release, new))
+    if layer and not layer[0].is_dir():
+        _build_once(layer[0], lambda new: _install(root, sorted(set(packages)), new))
+    if not kept:
+        return found
+    if not kept.startswith(f"{found[0].name}{KEPT}") or not (base_dir / kept).is_dir():
+        raise HostsError(f"there is no layer {kept} above {found[0].name}")
+    return [base_dir / kept, *found]
+
+
+def keep(upper: Path, target: Path, used: Collection[str]) -> None:
+    """Make a layer of what a host that was shut down has written.
+
+    Those that were kept before it above the same packages go, unless they are ``used``.
+    """
+
+    def copy(new: Path) -> Path:
+        _build("cp", "--archive", str(upper), str(new / "upper"))
+        # As in a root: each host gets one of its own.
+        put(new / "upper/etc/machine-id", "")
+        return new / "upper"
+
+    _build_once(target, copy)
+    lower = target.name.partition(KEPT)[0]
+    for earlier in target.parent.glob(f"{lower}{KEPT}*"):
+        if earlier != target and earlier.name not in used:
+            shutil.rmtree(earlier)
 
 
 def give_machine_files(root: Path) -> None:

@@ -9,7 +9,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from tests.support import CHECKOUT
 from tests.support.hosts.base import HostsError, runs_dir
+from tests.support.waiting import wait_until
 
 STATE = CHECKOUT / ".cache/hosts"
 BOOT_SECONDS = 60.0
@@ -36,7 +36,8 @@ class Spec:
 
     ``packages`` are Debian's, on top of a bare system. ``memory`` is in bytes, or with K, M or G;
     ``cpus`` may be a fraction. ``cache`` is a directory that the host sees at /var/cache/uv, where
-    every account can write without changing it.
+    every account can write without changing it. ``kept`` is a layer that :meth:`Host.keep` made of
+    a host with the same packages.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Spec:
     memory: str | None = None
     cpus: float | None = None
     cache: Path | None = None
+    kept: str = ""
 
 
 class Host:
@@ -105,19 +107,21 @@ class Host:
 
     def wait(self, other_than: str = "", seconds: float = BOOT_SECONDS) -> None:
         """Return once ``dev`` can log in, in a boot ``other_than`` one; HostsError if never."""
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            try:
-                socket.create_connection((self.address, 22), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-                continue
-            if self.boot_id() not in ("", other_than):
-                return
-            time.sleep(0.05)
-        console = self._run.directory / "hosts" / self.name / "console.log"
-        said = console.read_text(errors="replace") if console.exists() else ""
-        raise HostsError(f"{self.name} let nobody in within {seconds:.0f} s:\n{said[-2000:]}")
+        try:
+            wait_until(lambda: self._listens() and self.boot_id() not in ("", other_than), seconds)
+        except TimeoutError as exc:
+            console = self._run.directory / "hosts" / self.name / "console.log"
+            said = console.read_text(errors="replace") if console.exists() else ""
+            raise HostsError(
+                f"{self.name} let nobody in within {seconds:.0f} s:\n{said[-2000:]}"
+            ) from exc
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection((self.address, 22), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def slow(self, delay_ms: float = 0, loss_percent: float = 0) -> None:
         """Make a round trip this much longer and lose packets, each way; 0 and 0 end it."""
@@ -146,6 +150,12 @@ class Host:
         # The connection may be lost before the command has ended.
         self.run(["systemctl", "reboot"], check=False)
         self.wait(other_than=before)
+
+    def keep(self, layer: str) -> None:
+        """Shut down, and have a layer of what it has now, for :attr:`Spec.kept`."""
+        # The connection may be lost before the command has ended.
+        self.run(["systemctl", "poweroff"], check=False)
+        self._root("keep", layer=layer)
 
     def down(self) -> None:
         """End this host and remove what it had."""

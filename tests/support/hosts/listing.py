@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from subprocess import run as execute
 
@@ -14,6 +14,7 @@ from tests.support import CHECKOUT
 from tests.support.hosts.base import runs_dir
 from tests.support.hosts.client import AS_ROOT, STATE, Run
 from tests.support.hosts.machine import MARK, UPLINK, Record
+from tests.support.waiting import wait_until
 
 RUNS = re.compile(rf"{MARK}|\b{UPLINK}\d+\b")
 
@@ -52,12 +53,13 @@ def left(run: Run, had: frozenset[str], seconds: float = 10) -> list[str]:
 
     The kernel takes namespaces and links down in the background, hence a limit in ``seconds``.
     """
-    limit = time.monotonic() + seconds
-    while remains := (had & everything()) | belongings(run):
-        if time.monotonic() > limit:
-            break
-        time.sleep(0.05)
-    return sorted(remains)
+
+    def remains() -> list[str]:
+        return sorted((had & everything()) | belongings(run))
+
+    with suppress(TimeoutError):
+        wait_until(lambda: not remains(), seconds)
+    return remains()
 
 
 def lasting() -> frozenset[str]:

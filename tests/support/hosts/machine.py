@@ -16,13 +16,20 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.hosts.base import ENVIRONMENT, HostsError, give_machine_files, locked, put
+from tests.support.hosts.base import (
+    ENVIRONMENT,
+    GATEWAY,
+    HostsError,
+    give_machine_files,
+    locked,
+    put,
+)
+from tests.support.waiting import wait_until
 
 # How ids begin. A run's cgroups are called by its id, its rules and its link say it.
 MARK = "anywhere-notebook"
@@ -30,6 +37,8 @@ UPLINK = "anh"
 FIRST_HOST = 10
 LAST_HOST = 250
 END_SECONDS = 15.0
+# systemd waits for a unit to stop by itself for 90 seconds.
+SHUTDOWN_SECONDS = 120.0
 # A default access list (linux/posix_acl_xattr.h): what is made below is for everybody, too.
 FOR_ALL = struct.pack("<I" + 3 * "HHi", 2, 0x01, 7, -1, 0x04, 7, -1, 0x20, 7, -1)
 RELAY = Path(__file__).with_name("relay.py")
@@ -168,6 +177,7 @@ class Host:
     release: str
     mac: str
     cache: str = ""
+    kept: str = ""
     on: bool = False
     cut: bool = False
     delay_ms: float = 0.0
@@ -251,6 +261,7 @@ def add(record: Record, spec: dict[str, Any], lower: list[Path]) -> Host:
         release=spec["release"],
         mac=_mac(record, free[0]),
         cache=spec["cache"] or "",
+        kept=spec["kept"],
     )
     record.hosts.append(host)
     record.write()
@@ -300,6 +311,13 @@ def power(record: Record, host: Host, *, on: bool) -> None:
             (cgroup / name).mkdir()
     host.on = on
     wire(record, host)
+
+
+def ended(record: Record, host: Host) -> None:
+    """Return once a host that is shutting down has done so."""
+    cgroup = _cgroup2() / record.id / host.name
+    wait_until(lambda: not _populated(cgroup), SHUTDOWN_SECONDS, what=f"end of {host.name}")
+    power(record, host, on=False)
 
 
 def wire(record: Record, host: Host) -> None:
@@ -417,11 +435,14 @@ def _furnish(record: Record, host: Host) -> None:
     for name in ("upper", "work", "root", "cache/upper", "cache/work"):
         (home / name).mkdir(parents=True)
     (home / "cache/upper").chmod(0o777)
+    environment = ENVIRONMENT
     if host.cache:
         (upper / "var/cache/uv").mkdir(parents=True)
-        put(upper / "etc/environment", f"{ENVIRONMENT}UV_CACHE_DIR=/var/cache/uv\n")
+        environment += "UV_CACHE_DIR=/var/cache/uv\n"
+    put(upper / "etc/environment", environment)
     put(upper / "etc/hostname", f"{host.name}\n")
-    put(upper / "etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {host.name}\n::1 localhost\n")
+    known = ("127.0.0.1 localhost", f"127.0.1.1 {host.name}", "::1 localhost")
+    put(upper / "etc/hosts", "\n".join((*known, f"{record.subnet}.1 {GATEWAY}", "")))
     put(upper / "etc/ssh/authorized_keys", (record.directory / "key.pub").read_bytes())
     give_machine_files(upper)
     key = upper / "etc/ssh/ssh_host_ed25519_key"
@@ -528,7 +549,7 @@ def _kill_cgroup(cgroup: Path) -> None:
     if not cgroup.exists():
         return
     (cgroup / "cgroup.kill").write_text("1")
-    _until(lambda: not _populated(cgroup), str(cgroup))
+    wait_until(lambda: not _populated(cgroup), END_SECONDS, what=f"end of {cgroup}", pause=0.01)
 
 
 def _populated(cgroup: Path) -> bool:
@@ -548,15 +569,7 @@ def _remove_cgroup(cgroup: Path) -> None:
                 return False
         return True
 
-    _until(gone, str(cgroup))
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    limit = time.monotonic() + END_SECONDS
-    while not condition():
-        if time.monotonic() > limit:
-            raise HostsError(f"{what} is still busy after {END_SECONDS:.0f} s")
-        time.sleep(0.01)
+    wait_until(gone, END_SECONDS, what=f"removal of {cgroup}", pause=0.01)
 
 
 def _end_masters(sockets: Path) -> None:

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 import urllib.request
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.support import CHECKOUT
+from tests.support.waiting import wait_until
 
 PROGRAMS = CHECKOUT / ".venv/aws/bin"
 VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08"}
@@ -72,11 +72,11 @@ def serve(directory: Path) -> Iterator[Aws]:
             stderr=subprocess.STDOUT,
         )
     try:
-        limit = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-            if child.poll() is not None or time.monotonic() > limit:
-                raise RuntimeError(f"moto's server did not start:\n{log.read_text()}")
-            time.sleep(0.05)
+        at = re.compile(r"http://127\.0\.0\.1:\d+")
+        wait_until(lambda: at.search(log.read_text()) or child.poll() is not None, START_SECONDS)
+        found = at.search(log.read_text())
+        if not found:
+            raise RuntimeError(f"moto's server did not start:\n{log.read_text()}")
         yield Aws(found[0])
     finally:
         child.terminate()
@@ -188,7 +188,7 @@ class Aws:
         def follow() -> None:
             on = True
             try:
-                while not ended.wait(0.1):
+                while not ended.wait(0.5):
                     runs = self.state(instance) == "running"
                     if runs != on:
                         (started if runs else stopped)()

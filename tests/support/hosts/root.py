@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import CHECKOUT
-from tests.support.hosts import machine
+from tests.support.hosts import base, machine
 from tests.support.hosts.base import HostsError, layers, locked, runs_dir
 
 
@@ -86,7 +86,8 @@ def up(state: Path, name: str, hosts: list[dict[str, Any]]) -> list[dict[str, An
     """Make hosts and boot them."""
     base_dir = state / "base"
     base_dir.mkdir(exist_ok=True)
-    lower = [layers(base_dir, spec["release"], spec["packages"]) for spec in hosts]
+    wanted = ("release", "packages", "kept")
+    lower = [layers(base_dir, *(spec[key] for key in wanted)) for spec in hosts]
     with _changing(state, name) as record:
         made = [machine.add(record, *pair) for pair in zip(hosts, lower, strict=True)]
     return [vars(host) for host in made]
@@ -111,6 +112,18 @@ def down(state: Path, name: str, host: str) -> None:
     """End a host and remove what it had."""
     with _changing(state, name) as record:
         machine.remove(record, record.host(host))
+
+
+def keep(state: Path, name: str, host: str, layer: str) -> None:
+    """Make a layer of what a host has that is shutting down."""
+    with _changing(state, name) as record:
+        found = record.host(host)
+        machine.ended(record, found)
+        upper = record.home(found) / "upper"
+    with _runs(state):
+        living = machine.sweep(runs_dir(state))
+        used = {found.kept for record in living for found in record.hosts}
+        base.keep(upper, state / "base" / layer, used)
 
 
 @contextmanager
@@ -156,7 +169,7 @@ def _public(record: machine.Record) -> dict[str, Any]:
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (start, show, living, end, up, power, wire, down)
+    verb.__name__: verb for verb in (start, show, living, end, up, power, wire, down, keep)
 }
 
 
@@ -168,7 +181,7 @@ def main() -> int:
     state = Path(given.pop("state"))
     try:
         answer: dict[str, Any] = {"done": VERBS[verb](state, **given)}
-    except (HostsError, ProcessLookupError) as exc:
+    except (HostsError, ProcessLookupError, TimeoutError) as exc:
         answer = {"error": str(exc)}
     print(json.dumps(answer))
     return "error" in answer

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -14,11 +16,11 @@ import testinfra.host
 
 from tests.support import CHECKOUT
 from tests.support.edge.client import fetch
-from tests.support.hosts.base import HostsError
 from tests.support.hosts.client import Host
 from tests.support.hosts.world import attach, directory
+from tests.support.waiting import wait_until
 
-LOGOUT_SECONDS = 15.0
+LOGOUT_SECONDS = 60.0
 
 # argv: file with the token, address, method. Prints the answer and never the token.
 ASK = """\
@@ -29,6 +31,13 @@ reply = urllib.request.urlopen(urllib.request.Request(url, None, headers, method
 print(reply.read().decode() or "null")
 """
 
+# argv: port of the agent's API. Prints the public address, or nothing.
+TUNNELS = """\
+import json, sys, urllib.request
+reply = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/api/tunnels")
+print(*(tunnel["public_url"] for tunnel in json.load(reply)["tunnels"]))
+"""
+
 
 @dataclass(frozen=True)
 class Notebook:
@@ -36,6 +45,8 @@ class Notebook:
 
     machine: Host
     account: str
+    # What Ansible logs in as, to become the account.
+    login: str = ""
 
     @classmethod
     def of(cls, host: testinfra.host.Host) -> Self:
@@ -43,7 +54,8 @@ class Notebook:
         told = host.ansible.get_variables()
         run, _ = attach()
         machine = next(found for found in run.hosts if found.address == told["ansible_host"])
-        return cls(machine, told.get("ansible_become_user", told["ansible_user"]))
+        login = told["ansible_user"]
+        return cls(machine, told.get("ansible_become_user", login), login)
 
     @cached_property
     def passwd(self) -> list[str]:
@@ -67,8 +79,9 @@ class Notebook:
 
     @property
     def url(self) -> str:
-        """The public address that the host remembers."""
-        return self.read("ngrok/url")
+        """The public address that the agent has."""
+        ask = ["python3", "-c", TUNNELS, self.read("ngrok/port")]
+        return wait_until(lambda: self.root(*ask).strip(), what="a public address")
 
     def root(self, *words: str) -> str:
         """What a command prints that root runs on the host."""
@@ -103,19 +116,31 @@ class Notebook:
         return reply.status == 200 and "version" in json.loads(reply.body)
 
     def log_out(self) -> None:
-        """End every login of this account by closing the connections it came through."""
+        """End every login that Ansible has there by closing the connection it came through."""
+        subprocess.run([*self.shared(), "-O", "exit", "--"], capture_output=True, check=False)
+        what = f"end of {self.account}'s logins"
+        wait_until(lambda: not self.logins(), LOGOUT_SECONDS, what=what)
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Be logged in meanwhile, in the session of logind that Ansible uses, too."""
+        with subprocess.Popen(
+            [*self.shared(), "echo here; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as login:
+            assert login.stdin
+            assert login.stdout
+            try:
+                assert login.stdout.readline() == b"here\n"
+                yield
+            finally:
+                login.stdin.close()
+
+    def shared(self) -> list[str]:
+        """The ssh command that uses the same connection as Ansible."""
         run, _ = attach()
-        for socket in run.sockets.iterdir():
-            subprocess.run(
-                ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "host"],
-                capture_output=True,
-                check=False,
-            )
-        limit = time.monotonic() + LOGOUT_SECONDS
-        while self.logins():
-            if time.monotonic() > limit:
-                raise HostsError(f"{self.account} is still logged in: {self.logins()}")
-            time.sleep(0.1)
+        told = run.inventory()["all"]["vars"]
+        words = [*shlex.split(told["ansible_ssh_common_args"]), "-i", str(run.key)]
+        return ["ssh", *words, f"{self.login or self.account}@{self.machine.address}"]
 
     def logins(self) -> list[str]:
         """The sessions of this account that logind has not ended yet."""

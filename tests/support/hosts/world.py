@@ -4,8 +4,11 @@
 ``.config/molecule`` with molecule's environment. The world lives in a process of its own and ends
 with it; with the variable HOSTS_OWNER, a process id, it also ends when that process does.
 
-A platform in ``molecule.yml`` is an account on a host: ``name`` (of both, in the inventory),
-``release``, ``packages``, and where two accounts share a host, ``host`` and ``account``.
+A platform in ``hosts.yml`` is an account on a host: ``name`` (of both, in the inventory),
+``release``, ``packages``, where two accounts share a host, ``host`` and ``account``, and
+``notebook``, where dev's notebook is to be there already (:mod:`tests.support.hosts.ready`). With
+the variable HOSTS_RELEASES, only those of the releases it names are made; that is why molecule is
+not told of any itself, which would have all of them in its inventory.
 """
 
 from __future__ import annotations
@@ -19,23 +22,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import trustme
 import yaml
 
 from tests.support import CHECKOUT
 from tests.support.edge.client import Edge
 from tests.support.hosts import Host, Run, Spec
-from tests.support.hosts.base import locked
+from tests.support.hosts.base import GATEWAY, locked
+from tests.support.hosts.client import STATE
+from tests.support.waiting import wait_until
 
+SHARED = ".config/molecule/hosts.yml"
 AGENT = CHECKOUT / ".cache/ngrok-agent-2/ngrok"
 CACHE = CHECKOUT / ".cache/uv"
 PINNED = CHECKOUT / "roles/jupyter/files/requirements.txt"
+# Below those that the kernel gives to whoever asks for none.
+EDGE_PORT = 20443
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
-START_SECONDS = 300.0
+# Others may be building what it needs, a root or a notebook.
+START_SECONDS = 1200.0
 STOP_SECONDS = 120.0
 
 
@@ -83,6 +92,44 @@ def fill(cache: Path, releases: set[str]) -> None:
             mark.touch()
 
 
+def chosen() -> list[dict[str, Any]]:
+    """The platforms of the scenario, or those that all have which name none."""
+    own = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"], "hosts.yml")
+    found = yaml.safe_load((own if own.exists() else CHECKOUT / SHARED).read_text())
+    releases = os.environ.get("HOSTS_RELEASES", "").split() or PYTHONS
+    return [platform for platform in found if platform["release"] in releases]
+
+
+def service(directory: Path, run: Run) -> Edge:
+    """An edge for the agents of a run's hosts, not started yet.
+
+    All runs' edges are at the same address as their hosts know it, and of the same authority, so
+    that an agent which was set up in one run finds that of another.
+    """
+    issued = authority()
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in ("ca.pem", "server.pem"):
+        shutil.copy(issued / file, directory / file)
+    return Edge(directory, run.gateway, EDGE_PORT)
+
+
+def authority() -> Path:
+    """Where the certificates of all runs' edges are; made once."""
+    made = STATE / "edge"
+    STATE.mkdir(parents=True, exist_ok=True)
+    with locked(STATE / "edge.lock"):
+        if not made.exists():
+            draft = STATE / "edge.new"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            ca = trustme.CA()
+            leaf = ca.issue_cert(GATEWAY)
+            ca.cert_pem.write_to_path(draft / "ca.pem")
+            leaf.private_key_and_cert_chain_pem.write_to_path(draft / "server.pem")
+            draft.rename(made)
+    return made
+
+
 def equip(host: Host, run: Run, edge: Edge, *more: Path) -> None:
     """Give a host the agent, the certificate authority of the edge, and more files, in /opt."""
     keyed = [*run.ssh_options, "-i", str(run.key)]
@@ -109,7 +156,7 @@ def inventory(run: Run, edge: Edge, platforms: list[dict[str, Any]], home: Path)
         "notebook_password_file": str(home / "{{ inventory_hostname }}.password"),
         "ngrok_authtoken": "the-edge-takes-any",
         "ngrok_executable": "/opt/ngrok",
-        "ngrok_connect_url": edge.agent,
+        "ngrok_connect_url": f"{GATEWAY}:{EDGE_PORT}",
         "ngrok_connect_cas": f"/opt/{edge.ca.name}",
     }
     return {"all": found}
@@ -122,24 +169,25 @@ def machine(platform: dict[str, Any]) -> str:
 
 def live() -> None:
     """Make the world, say so in ``world.json``, and keep it until told to end."""
+    # It needs this module, which may be run as the main one.
+    from tests.support.hosts import ready
+
     signal.signal(signal.SIGTERM, _end)
-    config = yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text())
-    platforms = config["platforms"]
-    specs = {
-        machine(platform): Spec(
-            machine(platform),
-            platform["release"],
-            platform.get("packages", ()),
-            cache=CACHE,
-        )
-        for platform in platforms
-    }
+    platforms = chosen()
     fill(CACHE, {platform["release"] for platform in platforms})
-    # The certificate of an edge that was killed is for another address.
-    shutil.rmtree(directory() / "edge", ignore_errors=True)
-    with Run(f"molecule-{os.getpid()}") as run, Edge(directory() / "edge", run.gateway) as edge:
+    specs: dict[str, Spec] = {}
+    for platform in platforms:
+        name, packages = machine(platform), platform.get("packages", ())
+        if platform.get("notebook"):
+            platform["variables"] = ready.VARIABLES | platform.get("variables", {})
+            specs[name] = ready.spec(name, platform["release"], packages)
+        else:
+            specs.setdefault(name, Spec(name, platform["release"], packages, cache=CACHE))
+    with Run(f"molecule-{os.getpid()}") as run, service(directory() / "edge", run) as edge:
         for host in run.up_all(specs.values()):
-            equip(host, run, edge)
+            if not specs[host.name].kept:
+                equip(host, run, edge)
+        ready.wait(edge, sum(bool(spec.kept) for spec in specs.values()))
         accounts = directory() / "inventory/world.json"
         accounts.parent.mkdir(exist_ok=True)
         accounts.write_text(json.dumps(inventory(run, edge, platforms, directory()), indent=2))
@@ -160,8 +208,11 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def start() -> None:
-    """Start the process in which the world lives, and return once it is ready."""
-    (directory() / "world.json").unlink(missing_ok=True)
+    """Start the process in which the world lives, and return once it is ready.
+
+    One that is left of an earlier start is ended first.
+    """
+    stop()
     log = directory() / "world.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -172,12 +223,13 @@ def start() -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    limit = time.monotonic() + START_SECONDS
-    while not (directory() / "world.json").exists():
-        if child.poll() is not None or time.monotonic() > limit:
-            child.terminate()
-            sys.exit(f"There are no hosts for the scenario:\n{log.read_text(errors='replace')}")
-        time.sleep(0.05)
+    ready = directory() / "world.json"
+    try:
+        wait_until(lambda: ready.exists() or child.poll() is not None, START_SECONDS)
+    except TimeoutError:
+        child.terminate()
+    if not ready.exists():
+        sys.exit(f"There are no hosts for the scenario:\n{log.read_text(errors='replace')}")
 
 
 def stop() -> None:
@@ -185,6 +237,7 @@ def stop() -> None:
     try:
         world = os.pidfd_open(read()["pid"])
     except (FileNotFoundError, ProcessLookupError):
+        (directory() / "world.json").unlink(missing_ok=True)
         return
     signal.pidfd_send_signal(world, signal.SIGTERM)
     if not select.select([world], [], [], STOP_SECONDS)[0]:
