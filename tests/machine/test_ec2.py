@@ -146,11 +146,6 @@ def test_an_instance_is_woken_put_to_sleep_and_woken_again(
         key = known.read_text()
         assert {line.split()[0] for line in key.splitlines()} == {instance}
 
-        host.run(AMAZON)
-        aws.on_shutdown(instance, "terminate")
-        idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)
-        assert "is terminated when its system shuts down" in refused(idle)
-
         visitor = Visitor(wake.url)
         visitor.log_in(PASSWORD)
         kernel = visitor.kernel()
@@ -172,25 +167,35 @@ def test_an_instance_is_woken_put_to_sleep_and_woken_again(
         assert json.loads(fetch(reconnect.url, "/api").body)["version"]
         assert known.read_text() == key
 
-        # Now there is nothing to do.
-        told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
-        variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
-        variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
-        relay = shlex.join(host.ssh())
-        program = person.home / "bin/aws"
-        program.parent.mkdir()
-        program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
-        program.chmod(0o755)
-        del person.variables["ec2_address_from"]
-        through = person.play(RECONNECT, *person.hosts(box=variables))
-        assert through.status == 0, through.output
-        assert f"dev@{instance}" in through.card("Jupyter log")
-        person.variables["ec2_address_from"] = "tag:address"
 
-        # Another machine, or another disk, has another key.
-        host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
-        other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
-        assert "does not have the host key that" in refused(other)
+def test_an_instance_is_reached_through_systems_manager_and_known_by_its_key(
+    network: tuple[Run, Edge], person: Person, aws: Aws
+) -> None:
+    run, edge = network
+    (host,) = run.up_all([ready.spec("box")])
+    ready.wait(edge)
+    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+    person.join(run, edge)
+    told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
+    variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
+    variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
+    relay = shlex.join(host.ssh())
+    program = person.home / "bin/aws"
+    program.parent.mkdir()
+    program.write_text(SYSTEMS_MANAGER.format(instance=instance, ssh=relay))
+    program.chmod(0o755)
+    del person.variables["ec2_address_from"]
+
+    through = person.play(RECONNECT, *person.hosts(box=variables))
+
+    assert through.status == 0, through.output
+    assert f"dev@{instance}" in through.card("Jupyter log")
+
+    # Another machine, or another disk, has another key.
+    host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+    person.variables["ec2_address_from"] = "tag:address"
+    other = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+    assert "does not have the host key that" in refused(other)
 
 
 @pytest.mark.acceptance
@@ -206,11 +211,15 @@ def test_setup_wakes_an_instance_and_leaves_reconnect_nothing_to_do(
     with aws.followed(instance, host.on, host.off):
         setup = person.play(SETUP, *person.ssh, ec2_instance="box")
         again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        host.run(AMAZON)
+        aws.on_shutdown(instance, "terminate")
+        idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)
 
     assert setup.status == 0, setup.output
     assert json.loads(fetch(setup.url, "/api").body)["version"]
     assert f"dev@{host.address}" in setup.card("Jupyter log")
     assert (again.status, again.changed) == (0, 0), again.output
+    assert "is terminated when its system shuts down" in refused(idle)
 
 
 def test_who_names_no_instance_neither_needs_nor_sees_anything_of_aws(person: Person) -> None:
