@@ -18,6 +18,13 @@ from tests.support.hosts.listing import everything
 from tests.support.waiting import wait_until
 
 SHARING = ("tests/account/", "tests/browser/")
+# What keeps a process busy for long is begun first, what takes a second comes last.
+ORDER = (
+    *SHARING[::-1],
+    *(f"tests/machine/test_{name}.py" for name in ("scenarios", "interruption", "bare_machine")),
+    "tests/machine/",
+    "tests/",
+)
 HOSTS = [CHECKOUT / "tests/machine", CHECKOUT / "tests/standins"]
 END_SECONDS = 60.0
 
@@ -28,6 +35,13 @@ class ByNotebook(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return file if file.startswith(SHARING) else nodeid
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests into the order in which they are begun."""
+    items.sort(
+        key=lambda item: next(n for n, start in enumerate(ORDER) if item.nodeid.startswith(start))
+    )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByNotebook:
