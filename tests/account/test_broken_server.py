@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 
-import pytest
-
 from tests.support.accounts import PASSWORD, Account
 from tests.support.breakages import (
     MUTE,
@@ -21,7 +19,7 @@ from tests.support.breakages import (
     tmux_suspended,
 )
 from tests.support.edge.client import Edge
-from tests.support.states import BOTH, NOTHING, State, meet
+from tests.support.states import BOTH, NOTHING, State, each_state, meet
 from tests.support.visitors import Visitor
 
 # tmux 3.3 at times knows of an exit status only later.
@@ -94,14 +92,7 @@ FURTHER_STATES = {
 }
 
 
-@pytest.mark.parametrize(
-    "state",
-    [pytest.param(state, id=name) for name, state in STATES.items()]
-    + [
-        pytest.param(state, id=name, marks=pytest.mark.acceptance)
-        for name, state in FURTHER_STATES.items()
-    ],
-)
+@each_state(STATES, FURTHER_STATES)
 def test_what_is_broken_is_told_and_repaired_and_nothing_else(
     state: State, notebook: Account, edge: Edge
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.accounts import Account
 from tests.support.breakages import (
     PAGES,
@@ -22,7 +20,7 @@ from tests.support.breakages import (
     sessions_dropped,
 )
 from tests.support.edge.client import Edge
-from tests.support.states import BOTH, NOTHING, State, meet
+from tests.support.states import BOTH, NOTHING, State, each_state, meet
 
 STATES = {
     "killed": State(
@@ -124,14 +122,7 @@ REVOKED = State(
 )
 
 
-@pytest.mark.parametrize(
-    "state",
-    [pytest.param(state, id=name) for name, state in STATES.items()]
-    + [
-        pytest.param(state, id=name, marks=pytest.mark.acceptance)
-        for name, state in FURTHER_STATES.items()
-    ],
-)
+@each_state(STATES, FURTHER_STATES)
 def test_what_is_broken_is_told_and_repaired_and_nothing_else(
     state: State, notebook: Account, edge: Edge
 ) -> None:

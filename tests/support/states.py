@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from tests.support.accounts import PASSWORD, Account
 from tests.support.breakages import Break, mend
 from tests.support.edge.client import Edge, fetch
@@ -38,6 +40,18 @@ class State:
     says: tuple[str, ...] = ()
     variables: dict[str, object] = field(default_factory=dict)
     repaired_later: str | None = None
+
+
+def each_state(by_day: dict[str, State], further: dict[str, State]) -> pytest.MarkDecorator:
+    """Give a test its ``state``, by name; ``further`` ones have their time in acceptance."""
+    return pytest.mark.parametrize(
+        "state",
+        [pytest.param(state, id=name) for name, state in by_day.items()]
+        + [
+            pytest.param(state, id=name, marks=pytest.mark.acceptance)
+            for name, state in further.items()
+        ],
+    )
 
 
 def meet(state: State, notebook: Account, edge: Edge, *flags: str) -> Play:
