@@ -41,7 +41,7 @@ from pytest_jupyter.pytest_tornasync import http_server, http_server_port, pytes
 from traitlets.config import Config
 
 from tests.support import CHECKOUT
-from tests.support.browser import Cell, content
+from tests.support.notebooks import Cell, content
 from tests.support.pages import V1, Cue, NewFile, Notebook, OpenPage, Page, Server
 
 # As a plugin, they would start a server for the tests of all directories.
@@ -118,6 +118,8 @@ def new_file(jp_root_dir: Path) -> NewFile:
     def make(name: str, cells: Sequence[str | Cell]) -> Notebook:
         file = Notebook(jp_root_dir / f"{name}.ipynb")
         file.path.write_text(content(cells))
+        # It may be empty, while Jupyter writes it, when somebody looks for the first time.
+        assert file.cells
         return file
 
     return make

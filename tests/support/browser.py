@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -25,8 +23,12 @@ from playwright.sync_api import (
 
 from tests.support.accounts import PASSWORD, Account
 from tests.support.edge.client import Edge
+from tests.support.notebooks import TOLD, Cell, File, code, content
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
+
+# Those who have a page of a notebook read its file too.
+__all__ = ["TOLD", "Cell", "File", "code", "content"]
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -38,8 +40,6 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 LOGIN = re.compile(r"/login\?next=")
-Cell = dict[str, Any]
-PYTHON = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 # JupyterLab and its kernel start on a machine that may be busy with other tests.
 PATIENCE = 120_000.0
@@ -49,7 +49,6 @@ VIEWPORT = ViewportSize(width=1200, height=3000)
 PAGES = {"lab": "/lab/workspaces/{name}/tree/{name}.ipynb", "notebook": "/notebooks/{name}.ipynb"}
 
 # Cells that end when they are told, by File.tell, however fast the machine is.
-TOLD = "told"
 LINES = f"""\
 import itertools, pathlib, time
 for number in itertools.count():
@@ -207,42 +206,6 @@ def opening(browser: Browser, notebook: Account) -> Iterator[OpenTab]:
             tab.close()
 
 
-@dataclass(frozen=True)
-class File:
-    """A notebook on the disk of the machine."""
-
-    path: Path
-
-    @property
-    def cells(self) -> list[dict[str, Any]]:
-        """The cells with code, as the file has them."""
-        while True:
-            # Jupyter empties a file before it writes it.
-            with suppress(json.JSONDecodeError):
-                cells = json.loads(self.path.read_text())["cells"]
-                return [cell for cell in cells if cell["cell_type"] == "code"]
-
-    def outputs(self, cell: int = 0) -> list[dict[str, Any]]:
-        """The outputs of a cell; of text, the lines are joined."""
-        return [joined(output) for output in self.cells[cell]["outputs"]]
-
-    def text(self, cell: int = 0) -> str:
-        """What a cell has printed."""
-        return "".join(output.get("text", "") for output in self.outputs(cell))
-
-    def tell(self) -> None:
-        """Tell the cells that wait for it to end, of all notebooks that are beside this one."""
-        (self.path.parent / TOLD).touch()
-
-    def wait_for_end(self, cell: int = 0, seconds: float = 120) -> None:
-        """Return when the file has a cell that has ended."""
-        wait_until(lambda: self.cells[cell]["execution_count"], seconds)
-
-    def wait_for_text(self, text: str, cell: int = 0, seconds: float = 120) -> None:
-        """Return when the file has all that a cell has printed, and nothing else."""
-        wait_until(lambda: self.text(cell) == text, seconds)
-
-
 NewFile = Callable[..., File]
 
 
@@ -271,38 +234,6 @@ def cut_off(edge: Edge) -> None:
     At once: whoever connects again in the meantime is told that there is no such endpoint.
     """
     edge.fault(unreachable=True)
-
-
-def joined(output: dict[str, Any]) -> dict[str, Any]:
-    """An output of the notebook format, which may have a text as a list of lines."""
-    text = output.get("text")
-    return {**output, "text": "".join(text)} if text is not None else output
-
-
-def code(source: str, *outputs: Cell, count: int | None = None, **metadata: object) -> Cell:
-    """A cell with code, maybe with outputs of a former run."""
-    return {
-        "cell_type": "code",
-        "execution_count": count,
-        "metadata": metadata,
-        "outputs": list(outputs),
-        "source": source,
-    }
-
-
-def content(
-    cells: Sequence[str | Cell], *, kernel: dict[str, str] = PYTHON, **metadata: object
-) -> str:
-    """A notebook file with these cells; a string is a cell with code."""
-    made = [code(cell) if isinstance(cell, str) else cell for cell in cells]
-    return json.dumps(
-        {
-            "cells": [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(made)],
-            "metadata": {"kernelspec": kernel, **metadata},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-    )
 
 
 def write_file(notebook: Account, name: str, cells: Sequence[str]) -> File:

@@ -26,7 +26,7 @@ from pycrdt import Array, Doc, Map, Provider, Text
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
-from tests.support.browser import Cell, File, code
+from tests.support.notebooks import Cell, File, code
 from tests.support.waiting import wait_until_async
 
 # Both are in use; of the two, JupyterLab prefers the first.
