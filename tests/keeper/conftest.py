@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notebook_keeper.keeper import Execution, KeepingConnection
 from pytest_jupyter.jupyter_core import (
     echo_kernel_spec,
     jp_asyncio_loop,
@@ -154,3 +155,10 @@ def new_cue(tmp_path: Path) -> Callable[[str], Cue]:
 def cue(new_cue: Callable[[str], Cue]) -> Cue:
     """What the first cell waits for."""
     return new_cue("go")
+
+
+@pytest.fixture
+def executions(server: Server) -> Callable[[], list[Execution]]:
+    """What the keeper knows of the cells that were run, which no page can tell."""
+    # It runs in this process.
+    return lambda: list(KeepingConnection.keeper._executions.values())

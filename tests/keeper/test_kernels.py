@@ -1,10 +1,12 @@
-"""Kernels that ask or die while nobody is there."""
+"""Kernels that ask, die, or are restarted while nobody is there."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
+from notebook_keeper.keeper import Execution
 
 from tests.support.pages import Cue, NewFile, OpenPage, Server
 from tests.support.waiting import wait_until_async
@@ -88,3 +90,111 @@ async def test_a_kernel_that_dies_while_nobody_is_there_is_told_in_the_cell_and_
     page.run("cell-1")
     await page.wait_for_prompt("[1]", "cell-1")
     assert (await server.api("GET", "notebook-keeper"))["deaths"] == {}
+
+
+async def test_a_kernel_that_dies_before_its_page_is_known_to_have_gone(
+    new_file: NewFile,
+    open_page: OpenPage,
+    new_cue: Callable[[str], Cue],
+    server: Server,
+    executions: Callable[[], list[Execution]],
+) -> None:
+    code, reason = ENDS["killed"]
+    more, die = new_cue("more"), new_cue("die")
+    source = f"print('a', flush=True)\n{more.awaited}print('b', flush=True)\n{die.awaited}{code}"
+    file = new_file("cut-off", [source])
+    page = await open_page(file)
+    page.run()
+    await page.wait_for_text("a\n")
+    (execution,) = executions()
+    page.frozen = True
+    more.give()
+    await wait_until_async(lambda: execution.journal.as_outputs()[0]["text"] == "a\nb\n")
+    die.give()
+    await wait_until_async(lambda: execution.ended)
+    assert (await server.api("GET", "notebook-keeper"))["deaths"]
+
+    await page.leave()
+
+    await wait_until_async(lambda: f"The kernel died here of {reason}" in file.text())
+    assert file.text().startswith("a\nb\nThe kernel died")
+
+
+async def test_what_was_seen_of_a_kernel_that_died_is_left_to_the_person(
+    new_file: NewFile,
+    open_page: OpenPage,
+    cue: Cue,
+    executions: Callable[[], list[Execution]],
+) -> None:
+    file = new_file("seen", [f"print('a', flush=True)\n{cue.awaited}{ENDS['killed'][0]}", "1"])
+    page = await open_page(file)
+    page.run()
+    await page.wait_for_text("a\n")
+    (execution,) = executions()
+    cue.give()
+    await wait_until_async(lambda: execution.lost and execution.shown)
+
+    page.clear()
+    await wait_until_async(lambda: execution.finished)
+    await page.leave()
+    # Cells whose pages have gone are written together.
+    page = await open_page(file)
+    page.run("cell-1")
+    await page.leave()
+
+    await wait_until_async(lambda: file.cells[1]["execution_count"] == 1)
+    assert file.outputs() == []
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["interrupted", "killed"])
+async def test_a_kernel_that_is_restarted_while_nobody_is_there(
+    stubborn: bool, new_file: NewFile, open_page: OpenPage, cue: Cue, server: Server
+) -> None:
+    # A restart begins with an interrupt.
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" if stubborn else ""
+    file = new_file("restarted", [f"{deaf}print('a', flush=True)\n{cue.awaited}", "1 + 1"])
+    page = await open_page(file)
+    await page.run_and_leave("a\n")
+
+    await server.api("POST", f"kernels/{page.kernel}/restart")
+
+    note = "The kernel was restarted here.\n"
+    if stubborn:
+        await wait_until_async(lambda: file.text() == f"a\n{note}")
+    else:
+        # It depends on which comes first, whether a busy machine has it end by the interrupt.
+        interrupted = "KeyboardInterrupt"
+        await wait_until_async(
+            lambda: file.outputs()[-1].get("ename") == interrupted or note in file.text()
+        )
+        assert file.text() in ("a\n", f"a\n{note}")
+    assert (await server.api("GET", "notebook-keeper"))["deaths"] == {}
+    page = await open_page(file)
+    page.run("cell-1")
+    await page.wait_for_prompt("[1]", "cell-1")
+    assert page.outputs("cell-1")[0]["data"] == {"text/plain": "2"}
+
+
+async def test_a_kernel_is_restarted_after_the_return_and_cells_run_again(
+    new_file: NewFile, open_page: OpenPage, new_cue: Callable[[str], Cue], server: Server
+) -> None:
+    more, cue = new_cue("more"), new_cue("never")
+    source = f"print('a', flush=True)\n{more.awaited}print('b', flush=True)\n{cue.awaited}"
+    file = new_file("again", [source, "1 + 1"])
+    page = await open_page(file)
+    await page.run_and_leave("a\n")
+    page = await open_page(file)
+    more.give()
+    await page.wait_for_text("a\nb\n")
+
+    await server.api("POST", f"kernels/{page.kernel}/restart")
+
+    await wait_until_async(lambda: page.outputs()[-1].get("ename") == "KeyboardInterrupt")
+    assert page.text() == "a\nb\n"
+    page.run("cell-1")
+    await page.wait_for_prompt("[1]", "cell-1")
+    cue.give()
+    page.run("cell-0")
+    await page.wait_for_prompt("[2]")
+    # The kernel's answer may have come first.
+    await wait_until_async(lambda: page.text() == "a\nb\n")

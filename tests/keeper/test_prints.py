@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
+from notebook_keeper.keeper import Execution
 from traitlets.config import Config
 
 from tests.support.pages import JSON, V1, Cue, NewFile, Notebook, OpenPage
@@ -176,13 +178,18 @@ async def test_help_that_a_cell_asks_for_is_kept_below_what_it_prints(
 
 
 async def test_a_display_is_updated_though_its_cell_has_ended_before_its_page_left(
-    new_file: NewFile, open_page: OpenPage, cue: Cue
+    new_file: NewFile,
+    open_page: OpenPage,
+    cue: Cue,
+    executions: Callable[[], list[Execution]],
 ) -> None:
     update = f"print('begins', flush=True)\n{cue.awaited}shown.update('new')"
     file = new_file("display", ["shown = display('old', display_id=True)", update])
     page = await open_page(file)
     page.run()
     await page.wait_for_prompt("[1]")
+    (execution,) = executions()
+    await wait_until_async(lambda: execution.finished)
     await page.run_and_leave("begins", "cell-1")
 
     cue.give()
@@ -190,6 +197,29 @@ async def test_a_display_is_updated_though_its_cell_has_ended_before_its_page_le
     wanted = [shown({"text/plain": "'new'"})]
     await wait_until_async(lambda: [joined(output) for output in file.outputs(0)] == wanted)
     assert file.cells[0]["execution_count"] == 1
+
+
+async def test_what_is_drawn_again_and_again_is_so_in_the_file(
+    new_file: NewFile, open_page: OpenPage, new_cue: Callable[[str], Cue]
+) -> None:
+    cues = [new_cue(str(number)) for number in range(3)]
+    steps = "".join(
+        f"print('\\rü {number} % █', end='', flush=True)\nbar.update({number})\n{cue.awaited}"
+        for number, cue in enumerate(cues)
+    )
+    file = new_file("drawn", [f"bar = display('', display_id=True)\n{steps}"])
+    page = await open_page(file)
+    await page.run_and_leave("0 %")
+
+    def drawn(number: int) -> bool:
+        wanted = [shown({"text/plain": str(number)}), printed(f"ü {number} % █")]
+        return [joined(output) for output in file.outputs()] == wanted
+
+    for number, cue in enumerate(cues):
+        await wait_until_async(partial(drawn, number))
+        cue.give()
+    await wait_until_async(lambda: file.cells[0]["execution_count"])
+    assert drawn(2)
 
 
 async def test_what_a_widget_takes_while_its_page_is_there_is_not_put_into_the_cell(
@@ -231,7 +261,8 @@ def small(jp_server_config: Config) -> None:
 async def test_what_is_over_the_limit_is_not_kept_and_the_cell_says_so(
     new_file: NewFile, open_page: OpenPage, cue: Cue
 ) -> None:
-    flood = f"print('begins', flush=True)\n{cue.awaited}for _ in range(30):\n    print('x' * 100_000, flush=True)"
+    lines = "for _ in range(30):\n    print('x' * 100_000, flush=True)"
+    flood = f"print('begins', flush=True)\n{cue.awaited}{lines}"
     file = new_file("limit", [flood, "print('next')"])
     page = await open_page(file)
     await page.run_and_leave("begins", *page.cells)
