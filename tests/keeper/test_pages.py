@@ -1,12 +1,16 @@
-"""Pages that go, come back, and see what was printed meanwhile."""
+"""Pages that go, come back, and change what is shown meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from collections.abc import Callable
 
 import pytest
+from notebook_keeper.keeper import Execution
 
-from tests.support.pages import Cue, NewFile, OpenPage
+from tests.support.pages import Cue, NewFile, Notebook, OpenPage, Server
 from tests.support.waiting import wait_until_async
 
 NewCue = Callable[[str], Cue]
@@ -82,7 +86,7 @@ async def test_what_a_page_could_not_show_any_more_before_it_left_is_kept(
     assert file.text() == "a\nb\n"
 
 
-@pytest.mark.parametrize("leaver", ["looks"])
+@pytest.mark.parametrize("leaver", ["runs", "looks"])
 async def test_when_one_of_two_pages_leaves_the_other_one_sees_all(
     leaver: str, new_file: NewFile, open_page: OpenPage, new_cue: NewCue
 ) -> None:
@@ -97,6 +101,134 @@ async def test_when_one_of_two_pages_leaves_the_other_one_sees_all(
 
     (page,) = pages.values()
     await page.wait_for_prompt("[1]")
+    # The kernel's answer may have come first.
     await page.wait_for_text("more\n")
     assert page.text() == "begins\nmore\n"
     await wait_until_async(lambda: file.text() == "begins\nmore\n")
+
+
+async def test_what_a_person_changes_while_a_cell_runs_stays(
+    new_file: NewFile, open_page: OpenPage, new_cue: NewCue, server: Server
+) -> None:
+    source, (more,) = steps(new_cue, "more")
+    file = new_file("edited", [source, "print('other')", "1"])
+    page = await open_page(file)
+    await page.run_and_leave("begins\n")
+    page = await open_page(file)
+    page.type("# edited")
+    page.move("cell-0", 1)
+    await server.api("PATCH", "contents/edited.ipynb", {"path": "renamed.ipynb"})
+    await page.leave()
+
+    more.give()
+
+    renamed = Notebook(server.root / "renamed.ipynb")
+    await wait_until_async(lambda: renamed.cells and renamed.cells[1]["execution_count"] == 1)
+    assert renamed.text(1) == "begins\nmore\n"
+    assert "".join(renamed.cells[1]["source"]).endswith("# edited")
+    assert renamed.cells[0]["source"] in ("print('other')", ["print('other')"])
+    assert not file.path.exists()
+
+
+async def test_a_cell_that_is_deleted_while_it_runs_does_not_come_back(
+    new_file: NewFile, open_page: OpenPage, new_cue: NewCue
+) -> None:
+    source, (more,) = steps(new_cue, "more")
+    file = new_file("deleted", [source, "print('other')"])
+    page = await open_page(file)
+    await page.run_and_leave("begins\n")
+    page = await open_page(file)
+    page.delete("cell-0")
+    page.run("cell-1")
+    await page.leave()
+
+    more.give()
+
+    await wait_until_async(lambda: file.cells[0]["execution_count"] == 2)
+    assert len(file.cells) == 1
+    assert file.text() == "other\n"
+
+
+async def test_a_file_that_is_changed_on_the_disk_meanwhile(
+    new_file: NewFile, open_page: OpenPage, new_cue: NewCue
+) -> None:
+    source, (more,) = steps(new_cue, "more")
+    file = new_file("disk", [source])
+    page = await open_page(file)
+    await page.run_and_leave("begins\n")
+    # Jupyter takes a change in the instant after it has saved for its own.
+    await wait_until_async(
+        lambda: file.text() and time.time() - file.path.stat().st_mtime > 1, what="a saved file"
+    )
+    content = json.loads(file.path.read_text())
+    added = {"cell_type": "markdown", "id": "added", "metadata": {}, "source": "from elsewhere"}
+    content["cells"].append(added)
+    file.path.write_text(json.dumps(content))
+
+    more.give()
+
+    await wait_until_async(lambda: file.cells[0]["execution_count"])
+    assert file.text() == "begins\nmore\n"
+    assert "".join(json.loads(file.path.read_text())["cells"][1]["source"]) == "from elsewhere"
+
+
+async def test_three_notebooks_at_once_and_text_that_was_just_typed(
+    new_file: NewFile, open_page: OpenPage, new_cue: NewCue
+) -> None:
+    source, (more,) = steps(new_cue, "more")
+    files = [new_file(f"several-{number}", [source, ""]) for number in range(3)]
+    pages = [await open_page(file) for file in files]
+    for page in pages:
+        page.run()
+    for page in pages:
+        await page.wait_for_text("begins\n")
+        page.type("typed = True", "cell-1")
+    await asyncio.gather(*(page.leave() for page in pages))
+
+    more.give()
+
+    await wait_until_async(lambda: all(file.cells[0]["execution_count"] for file in files))
+    for file in files:
+        assert file.text() == "begins\nmore\n"
+        assert "".join(file.cells[1]["source"]) == "typed = True"
+
+
+async def test_what_a_console_of_the_same_kernel_prints_is_not_the_notebook_s(
+    new_file: NewFile, open_page: OpenPage, new_cue: NewCue
+) -> None:
+    source, (more,) = steps(new_cue, "more")
+    file = new_file("console", [source, "print('last')"])
+    page = await open_page(file)
+    page.run()
+    page.run_in_console("print('from the console')")
+    page.run("cell-1")
+    await page.wait_for_text("begins\n")
+    await page.leave()
+
+    more.give()
+
+    await wait_until_async(lambda: file.cells[1]["execution_count"] == 3)
+    assert (file.text(0), file.text(1)) == ("begins\nmore\n", "last\n")
+
+
+async def test_nothing_is_written_for_a_page_that_stays(
+    new_file: NewFile,
+    open_page: OpenPage,
+    executions: Callable[[], list[Execution]],
+) -> None:
+    file = new_file("cleared", ["print('a')", "1"])
+    page = await open_page(file)
+    page.run()
+    await page.wait_for_prompt("[1]")
+    (execution,) = executions()
+    # The keeper has seen that the page shows all.
+    await wait_until_async(lambda: execution.finished)
+
+    page.clear()
+    page.run("cell-1")
+    await page.leave()
+
+    # Cells whose pages have gone are written together.
+    await wait_until_async(lambda: file.cells[1]["execution_count"] == 2)
+    assert file.outputs() == []
+    assert (await open_page(file)).outputs() == []
