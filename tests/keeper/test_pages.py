@@ -155,6 +155,7 @@ async def test_a_file_that_is_changed_on_the_disk_meanwhile(
     source, (more,) = steps(new_cue, "more")
     file = new_file("disk", [source])
     page = await open_page(file)
+    looks = await open_page(file)
     await page.run_and_leave("begins\n")
     # Jupyter takes a change in the instant after it has saved for its own.
     await wait_until_async(
@@ -164,6 +165,7 @@ async def test_a_file_that_is_changed_on_the_disk_meanwhile(
     added = {"cell_type": "markdown", "id": "added", "metadata": {}, "source": "from elsewhere"}
     content["cells"].append(added)
     file.path.write_text(json.dumps(content))
+    await wait_until_async(lambda: "added" in looks.cells)
 
     more.give()
 
