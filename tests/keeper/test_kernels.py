@@ -46,6 +46,7 @@ async def test_a_cell_that_asks_while_nobody_is_there_says_so_and_can_be_run_aga
     await page.wait_for_prompt("[2]")
     await page.leave()
     await wait_until_async(lambda: file.cells[0]["execution_count"] == 2)
+    await wait_until_async(lambda: "data" in (file.outputs() or [{}])[-1])
     assert file.text() == "a\n"
     assert file.outputs()[-1]["data"]["text/plain"] in ("'Ada'", ["'Ada'"])
 
@@ -168,7 +169,9 @@ async def test_a_kernel_that_is_restarted_while_nobody_is_there(
     assert (await server.api("GET", "notebook-keeper"))["deaths"] == {}
     page = await open_page(file)
     page.run("cell-1")
+    # The kernel's answer may come before what the cell prints.
     await page.wait_for_prompt("[1]", "cell-1")
+    await wait_until_async(lambda: page.outputs("cell-1"))
     assert page.outputs("cell-1")[0]["data"] == {"text/plain": "2"}
 
 
