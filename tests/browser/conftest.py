@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.accounts import Account
-from tests.support.browser import TOLD, File, NewFile, OpenTab, chromium, opening, write_file
+from tests.support.browser import NewFile, OpenTab, chromium, opening, write_file
+from tests.support.notebooks import TOLD, File
 
 
 @pytest.fixture(scope="session")

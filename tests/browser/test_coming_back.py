@@ -14,7 +14,6 @@ from tests.support.breakages import kill
 from tests.support.browser import (
     LINES,
     WAIT,
-    File,
     NewFile,
     OpenTab,
     each_page,
@@ -22,6 +21,7 @@ from tests.support.browser import (
     lines,
     run_all_left_and_stayed,
 )
+from tests.support.notebooks import File
 from tests.support.waiting import wait_until
 
 # One cell each, executed with "Run All Cells"; the page leaves while the first one runs.

@@ -15,7 +15,6 @@ from tests.support.browser import (
     LINES,
     PAGES,
     WAIT,
-    File,
     NewFile,
     OpenTab,
     Tab,
@@ -27,6 +26,7 @@ from tests.support.browser import (
     write_file,
 )
 from tests.support.edge.client import Edge
+from tests.support.notebooks import File
 from tests.support.processes import memory
 from tests.support.waiting import wait_until
 

@@ -21,17 +21,14 @@ from tests.support.browser import (
     PATIENCE,
     VIEWPORT,
     WAIT,
-    Cell,
-    File,
     OpenTab,
     Tab,
-    code,
-    content,
     lines,
     log_in,
     new_page,
     run_all_left_and_stayed,
 )
+from tests.support.notebooks import Cell, File, code, content
 from tests.support.plays import run
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until

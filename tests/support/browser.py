@@ -23,12 +23,9 @@ from playwright.sync_api import (
 
 from tests.support.accounts import PASSWORD, Account
 from tests.support.edge.client import Edge
-from tests.support.notebooks import TOLD, Cell, File, code, content
+from tests.support.notebooks import TOLD, File, code, content
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
-
-# Those who have a page of a notebook read its file too.
-__all__ = ["TOLD", "Cell", "File", "code", "content"]
 
 ARGUMENTS = [
     "--no-sandbox",
