@@ -210,7 +210,7 @@ def test_setup_wakes_an_instance_and_leaves_reconnect_nothing_to_do(
     aws.stop(instance)
     with aws.followed(instance, host.on, host.off):
         setup = person.play(SETUP, *person.ssh, ec2_instance="box")
-        again = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        again = person.play(RECONNECT, *person.ssh, ec2_instance="box")
         host.run(AMAZON)
         aws.on_shutdown(instance, "terminate")
         idle = person.play(SETUP, *person.ssh, ec2_instance="box", notebook_idle_minutes=600)

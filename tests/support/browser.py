@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import (
@@ -171,9 +172,11 @@ class Tab:
 
     def leave(self, notebook: Account) -> None:
         """Leave, as the last one who is there; return when the server knows of it."""
+        name = unquote(urlsplit(self.page.url).path).rpartition("/")[2].removesuffix(".ipynb")
         self.close()
         visitor = notebook.visitor()
-        wait_until(lambda: not any(k["connections"] for k in visitor.api("GET", "/api/kernels")))
+        kernel = kernel_of(visitor, name)
+        wait_until(lambda: not visitor.api("GET", f"/api/kernels/{kernel}")["connections"])
 
 
 OpenTab = Callable[..., Tab]
