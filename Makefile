@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 COLLECTION := $(VENV)/collections/ansible_collections/anywhere/notebook
 AGENT := .cache/ngrok-agent-2/ngrok
-AGENTS := $(AGENT) .cache/ngrok-agent-3/ngrok
+# Of an agent 3 there is none for other processors in npm.
+AGENTS := $(AGENT) $(if $(filter x86_64,$(shell uname -m)),.cache/ngrok-agent-3/ngrok)
 PYTEST := $(BIN)/pytest
 SPREAD := --no-loadscope-reorder --numprocesses 3 --durations 30
 
