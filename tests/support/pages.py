@@ -33,7 +33,7 @@ from tests.support.waiting import wait_until_async
 V1 = "v1.kernel.websocket.jupyter.org"
 JSON = ""
 # Far more than the server needs.
-PATIENCE = 10
+PATIENCE = 60
 # A message's parts in V1, after the name of its channel.
 PARTS = ("header", "parent_header", "metadata", "content")
 
