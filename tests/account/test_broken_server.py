@@ -108,6 +108,7 @@ def test_a_killed_server_comes_back_and_its_kernels_are_said_to_be_lost(
 
     assert play.card("Kernels alive") == "none"
     assert play.url == url
+    assert "the same URL as before" in play.card("Notebook")
     log = notebook.state / "jupyter/server.log"
     assert log.read_text().count("Serving notebooks from local directory") >= 2
     assert log.stat().st_mode & 0o777 == 0o600

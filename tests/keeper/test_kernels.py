@@ -177,7 +177,7 @@ async def test_a_kernel_that_is_restarted_while_nobody_is_there(
 
 def says_that_it_was_ended(outputs: list[dict[str, Any]]) -> bool:
     """Whether a cell does; a busy machine kills the kernel before it tells of the interrupt."""
-    last = outputs[-1]
+    last = outputs[-1] if outputs else {}
     return last.get("ename") == "KeyboardInterrupt" or RESTARTED in last.get("text", "")
 
 

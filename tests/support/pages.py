@@ -132,6 +132,8 @@ class Page:
         self.question = ""
         # While it is frozen, the page does nothing with what it gets.
         self.frozen = False
+        # The cells that it has put something into which the kernel told it.
+        self.told: set[str] = set()
         self._session = uuid.uuid4().hex
         self._document = YNotebook(Doc())
         self._runs: dict[str, Run] = {}
@@ -376,6 +378,7 @@ class Page:
             run.pager = []
 
     def _show(self, run: Run, kind: str, content: dict[str, Any]) -> None:
+        self.told.add(run.cell)
         outputs = self.cell(run.cell)["outputs"]
         if kind == "clear_output":
             run.clear_next = content["wait"]
