@@ -40,6 +40,8 @@ async def test_a_cell_that_asks_while_nobody_is_there_says_so_and_can_be_run_aga
     assert page.prompt() == "[*]"
     await server.api("POST", f"kernels/{page.kernel}/interrupt")
     await wait_until_async(lambda: page.outputs()[-1].get("ename") == "KeyboardInterrupt")
+    # Until a cell that failed has ended, its kernel refuses the next one.
+    await page.wait_for_prompt("[1]")
     page.run()
     await wait_until_async(lambda: page.question)
     page.answer("Ada")
