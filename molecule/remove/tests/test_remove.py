@@ -15,7 +15,8 @@ from tests.support.hosts.world import attach
 
 # Notebooks, and what Jupyter and IPython keep of a person: history, and what is trusted.
 OWN = re.compile(
-    r"^home/dev/(mine\.ipynb|\.ipynb_checkpoints|\.ipython|\.local(/share(/jupyter)?)?)[ /]"
+    r"^home/dev/((mine\.ipynb|\.ipynb_checkpoints|\.ipython|\.local/share/jupyter)[ /]"
+    r"|\.local(/share)? )"
 )
 # What a server's second start leaves there, whoever runs it.
 SECOND_START = re.compile(r"^home/dev/\.jupyter(/migrated)? ")
