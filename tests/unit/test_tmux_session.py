@@ -120,8 +120,7 @@ def test_the_pid_is_the_command_s(session: Run) -> None:
 )
 def test_how_a_command_had_ended_is_told(session: Run, argv: list[str], ending: str) -> None:
     assert session(argv=argv)["ended"] == ""
-    while not session(check_mode=True)["changed"]:
-        time.sleep(0.05)
+    wait_until(lambda: session(check_mode=True)["changed"])
 
     assert (session()["ended"], session()["ended"]) == (ending, "")
 
@@ -129,12 +128,16 @@ def test_how_a_command_had_ended_is_told(session: Run, argv: list[str], ending: 
 def test_a_tmux_server_that_was_suspended_goes_on(
     session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tmux, "SECONDS", 0.5)
+    monkeypatch.setattr(_tmux, "SECONDS", 2)
     pid = session()["pid"]
     (server,) = tmux.ask("display-message", "-p", "#{pid}")
     os.kill(int(server), signal.SIGSTOP)
 
-    result = session()
+    try:
+        result = session()
+    finally:
+        # Otherwise nobody could end it.
+        os.kill(int(server), signal.SIGCONT)
 
     assert (result["changed"], result["resumed"], result["pid"]) == (True, True, pid)
 
