@@ -12,9 +12,10 @@ from tests.support.browser import NewFile, OpenTab, chromium, opening, write_fil
 from tests.support.notebooks import TOLD, File
 
 
-@pytest.fixture(scope="session")
+# Not for all tests of a process: as long as it is there, nothing else can have an event loop.
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One for all tests of a process; each person in it has a context of their own."""
+    """One for all tests of a file; each person in it has a context of their own."""
     with chromium(tmp_path_factory.mktemp("browser")) as running:
         yield running
 

@@ -73,7 +73,7 @@ def test_a_long_cell_goes_on_without_browser_and_agent(
     tab.run(1)
     expect(tab.outputs(1)).to_have_text(re.compile(r"^\d+\s*$"))
     everything = lines(int(tab.text(1)) + 1)
-    assert tab.text() == everything
+    wait_until(lambda: tab.text() == everything)
     file.wait_for_text(everything)
     assert notebook.visitor().kernels() == kernels
 

@@ -104,10 +104,7 @@ def test_going_and_coming_back_again_and_again(
     file.tell()
     expect(tab.prompt()).to_have_text("[1]:")
 
-    everything = lines(tab.text().count("\n"))
-    assert tab.text() == everything
-    file.wait_for_end()
-    file.wait_for_text(everything)
+    tab.wait_for_all_lines(file)
 
 
 @both_pages
@@ -124,9 +121,7 @@ def test_one_of_two_pages_leaves(page_of: str, new_file: NewFile, open_tab: Open
     file.tell()
 
     expect(sees.prompt()).to_have_text("[1]:")
-    everything = lines(sees.text().count("\n"))
-    assert sees.text() == everything
-    file.wait_for_text(everything)
+    sees.wait_for_all_lines(file)
 
 
 def test_a_kernel_that_dies_before_its_page_is_known_to_have_gone(

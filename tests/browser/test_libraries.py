@@ -23,7 +23,6 @@ from tests.support.browser import (
     WAIT,
     OpenTab,
     Tab,
-    lines,
     log_in,
     new_page,
     run_all_left_and_stayed,
@@ -488,9 +487,7 @@ def test_a_cell_of_another_kernel_is_kept_too(notebook: Account, open_tab: OpenT
     tab.see_more()
     (notebook.home / "told-shell").touch()
     expect(tab.prompt()).to_have_text("[1]:")
-    assert tab.text() == lines(tab.text().count("\n"))
-    file.wait_for_end()
-    file.wait_for_text(tab.text())
+    tab.wait_for_all_lines(file)
 
 
 # The last one: until then, the keeper had time.

@@ -22,7 +22,6 @@ from tests.support.browser import (
     Tab,
     cut_off,
     each_page,
-    lines,
     log_in,
     new_page,
     open_console,
@@ -203,8 +202,7 @@ def test_a_page_that_stays_open_goes_on_by_itself_after_the_tunnel_was_down(
     tab.see_more()
     file.tell()
     expect(tab.prompt()).to_have_text("[1]:")
-    assert tab.text() == lines(tab.text().count("\n"))
-    file.wait_for_text(tab.text())
+    tab.wait_for_all_lines(file)
     # No dialog is in the way.
     expect(tab.page.locator(".jp-Dialog:visible")).to_have_count(0)
     tab.run(1)

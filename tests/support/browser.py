@@ -160,6 +160,13 @@ class Tab:
         first = self.cells.first.get_by_role("textbox").first
         expect(first).to_have_attribute("data-language", language)
 
+    def wait_for_all_lines(self, file: File) -> None:
+        """Return when page and file have all that ``LINES`` has printed, after its end."""
+        file.wait_for_end()
+        printed = file.text()
+        assert printed == lines(printed.count("\n"))
+        wait_until(lambda: self.text() == printed, what="the same lines on the page")
+
     def see_more(self, cell: int = 0) -> int:
         """Return when a cell shows ten lines more than now; how many those of now are."""
         seen = self.text(cell).count("\n")
