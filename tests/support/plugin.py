@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail when something with the mark is left."""
     if is_worker(session.config):
         return
-    with suppress(TimeoutError):
+    try:
         wait_until(lambda: not left(session.config), END_SECONDS)
-    if found := left(session.config):
-        print("\nLeft behind by the tests:", *sorted(found), sep="\n  ")
+    except TimeoutError:
+        print("\nLeft behind by the tests:", *sorted(left(session.config)), sep="\n  ")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
