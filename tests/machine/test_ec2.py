@@ -19,7 +19,7 @@ import yaml
 from tests.support import CHECKOUT
 from tests.support.accounts import PASSWORD
 from tests.support.edge.client import Edge, fetch
-from tests.support.hosts import Run, ready
+from tests.support.hosts import Host, Run, ready
 from tests.support.hosts.controller import RECONNECT, SETUP, environment
 from tests.support.hosts.moto import AMAZON, IMAGE, NOWHERE, PROGRAMS, Aws, serve, text
 from tests.support.hosts.world import CACHE, equip, inventory
@@ -125,15 +125,21 @@ def person(tmp_path: Path, aws: Aws) -> Person:
     return Person(home, aws)
 
 
-def test_an_instance_is_woken_put_to_sleep_and_woken_again(
-    network: tuple[Run, Edge], person: Person, aws: Aws
-) -> None:
+@pytest.fixture
+def box(network: tuple[Run, Edge], person: Person, aws: Aws) -> tuple[Host, str]:
+    """A host with a notebook that is a running instance, and its id; the person may log in."""
     run, edge = network
     (host,) = run.up_all([ready.spec("box")])
     ready.wait(edge)
-    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
-    known = person.home / "known_hosts"
     person.join(run, edge)
+    return host, aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
+
+
+def test_an_instance_is_woken_put_to_sleep_and_woken_again(
+    box: tuple[Host, str], person: Person, aws: Aws
+) -> None:
+    host, instance = box
+    known = person.home / "known_hosts"
     aws.stop(instance)
     # The host keeps its address, which may be written in another way (inet_aton(3)).
     first, second, third, fourth = host.address.split(".")
@@ -169,13 +175,9 @@ def test_an_instance_is_woken_put_to_sleep_and_woken_again(
 
 
 def test_an_instance_is_reached_through_systems_manager_and_known_by_its_key(
-    network: tuple[Run, Edge], person: Person, aws: Aws
+    box: tuple[Host, str], person: Person
 ) -> None:
-    run, edge = network
-    (host,) = run.up_all([ready.spec("box")])
-    ready.wait(edge)
-    instance = aws.launch("box", address=host.address, notebook="true", notebook_user="dev")
-    person.join(run, edge)
+    host, instance = box
     told = re.findall(r"```yaml\n(ec2_address_from: .*?)```", README.read_text(), re.DOTALL)
     variables = {"ec2_instance": "box"} | yaml.safe_load(told[0])
     variables["ansible_ssh_common_args"] += f" {person.ssh[1]}"
