@@ -47,10 +47,15 @@ def ensure(name: str, description: str, command: Sequence[str], *, check_mode: b
     if _read(file) == wanted and os.path.islink(link):
         return False
     if not check_mode:
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        draft = f"{file}.part"
-        with open(draft, "w", encoding="utf-8") as lines:
-            lines.write(wanted)
+        # What others could write here would run as this account.
+        before = os.umask(0o022)
+        try:
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            draft = f"{file}.part"
+            with open(draft, "w", encoding="utf-8") as lines:
+                lines.write(wanted)
+        finally:
+            os.umask(before)
         os.replace(draft, file)
         if not os.path.islink(link):
             os.symlink(f"../{name}", link)

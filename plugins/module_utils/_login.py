@@ -63,7 +63,13 @@ def ends_with_login(pid: int, run: Run) -> bool:
 
 
 def _lingers() -> bool:
-    return os.path.exists(f"{LINGER_DIR}/{_user()}")
+    # logind writes the names of its files as in a string of C (cescape of systemd), which matters
+    # for accounts of a directory service, such as CORP\ada.
+    name = _user().encode()
+    for special in (b"\\", b'"', b"'"):
+        name = name.replace(special, b"\\" + special)
+    name = re.sub(rb"[^ -~]", lambda byte: b"\\%03o" % ord(byte[0]), name)
+    return os.path.exists(os.path.join(os.fsencode(LINGER_DIR), name))
 
 
 def _user() -> str:

@@ -8,19 +8,23 @@ Facts about tmux are from tmux(1) unless a comment says where they were seen.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
 import shlex
 import signal
+import socket
+import struct
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _machine
+from ansible_collections.anywhere.notebook.plugins.module_utils import _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import outside
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
 
@@ -31,15 +35,31 @@ NO_SERVER = re.compile(
     r"|error connecting to .*\((No such file|Connection refused)"
 )
 
+# A line that Tmux._first has list-panes print.
+PANE = re.compile(
+    r"(?P<server>[0-9]{1,10}) (?P<id>%[0-9]{1,10}) (?P<pid>[1-9][0-9]{0,9}) (?P<dead>[01]?) "
+    r"(?P<how>status|signal) (?P<code>[^ ]*) (?P<session>.*)"
+)
+
+# "creating" is bind(2), "connecting" what came of it or is in its place (tmux 3.3a).
+NO_SOCKET = re.compile(r"error (creating|connecting to) ")
+
 # A tmux server keeps its first client's environment for all its sessions and shows it to
 # whoever asks ("show-environment -g"), so these never reach it.
 WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
+# Nor what is the login's, such as its agent with keys, or Ansible's: a session outlives both.
+PASSING = re.compile(r"ANSIBLE_|SSH_|SUDO_")
 
 
 # tmux answers within milliseconds, but not at all while its server is suspended. timeout(1) says so
 # with a status of its own.
 SECONDS = 10
 NO_ANSWER = 124
+
+# What the path of a Unix socket may have, in bytes (unix(7), less the zero at its end).
+LONGEST = 107
+# A struct ucred: process, account, group (unix(7), SO_PEERCRED).
+CREDENTIALS = struct.Struct("iII")
 
 
 class TmuxError(Exception):
@@ -51,6 +71,62 @@ class DuplicateError(TmuxError):
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tmux server has its socket; without a directory, where ``tmux -L`` looks for it."""
+
+    name: str
+    directory: str = ""
+
+    def words(self, binary: str) -> list[str]:
+        """Return the words by which tmux is asked to use this socket."""
+        if not self.directory:
+            return [binary, "-L", self.name]
+        path = f"{self.directory}/{self.name}"
+        if len(os.fsencode(path)) > LONGEST:
+            return ["env", "-C", self.directory, binary, "-S", self.name]
+        return [binary, "-S", path]
+
+    def server(self) -> int:
+        """Return the process that listens there, 0 when none does.
+
+        Raises:
+            TmuxError: another account could be the one that listens, or is.
+        """
+        directory = self.directory or usual_directory()
+        try:
+            # Of an open directory the path is short, and nobody can exchange it any more.
+            opened = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return 0
+        except NotADirectoryError as exc:
+            raise TmuxError(
+                f"{directory}, where tmux's socket is to be, is no directory. Remove it, or choose "
+                "another place (socket_dir; in the roles tmux_socket_dir)."
+            ) from exc
+        try:
+            _require_private(directory, os.fstat(opened))
+            with socket.socket(socket.AF_UNIX) as client:
+                client.setblocking(False)
+                client.connect(f"/proc/self/fd/{opened}/{self.name}")
+                told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return 0
+        except OSError as exc:
+            # As when many have asked a suspended server already.
+            raise TmuxError(
+                f"tmux's socket {directory}/{self.name} takes no connection: {exc.strerror}."
+            ) from exc
+        finally:
+            os.close(opened)
+        pid, account, _ = CREDENTIALS.unpack(told)
+        if account != os.getuid():
+            raise TmuxError(
+                f"{directory}/{self.name}, tmux's socket, belongs to another account ({account})."
+            )
+        return int(pid)
+
+
+@dataclass(frozen=True)
 class Pane:
     """The pane in which a session's command runs, or ran."""
 
@@ -59,6 +135,7 @@ class Pane:
     dead: bool
     ending: str  # such as "status 1" or "signal 9"; empty while the command runs
     server: int  # the process that keeps it
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -75,38 +152,39 @@ class Tmux:
     """The tmux server of one account behind one socket.
 
     ``run`` is ``AnsibleModule.run_command``; ``binary`` is empty where tmux is not installed,
-    which reads as "no session". A server that is suspended goes on, unless ``may_resume`` is false,
-    and ``resumed`` becomes true; commands never are for long, because tmux lets them go on itself
-    (seen with 3.3a).
+    which reads as "no session". In ``socket_dir`` nobody but the account may write; what was
+    started behind the socket of this name in tmux's usual place, as older releases did it, is used
+    where it is. Without ``socket_dir`` all is in the usual place.
+
+    A server that is suspended goes on, unless ``may_resume`` is false, and ``resumed`` becomes
+    true; commands never are for long, because tmux lets them go on itself (seen with 3.3a).
     """
 
-    def __init__(self, run: Run, binary: str, socket_name: str, *, may_resume: bool = True) -> None:
+    def __init__(
+        self,
+        run: Run,
+        binary: str,
+        socket_name: str,
+        socket_dir: str | None = None,
+        *,
+        may_resume: bool = True,
+    ) -> None:
         self.resumed = False
         self._may_resume = may_resume
         self._run = run
         self._binary = binary
-        self._socket_name = socket_name
+        # One that is relative is so to the home, wherever this runs.
+        home = os.path.expanduser("~")
+        directory = os.path.normpath(os.path.join(home, socket_dir)) if socket_dir else ""
+        self._place = Place(socket_name, directory)
 
     def pane(self, session: str) -> Pane | None:
         """Return the first pane of the session of exactly this name, None when there is none."""
         if not self._binary:
             return None
-        ending = "#{?pane_dead_signal,signal #{pane_dead_signal},status #{pane_dead_status}}"
-        fields = f"#{{pid}} #{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
-        try:
-            rows = self._ask("list-panes", "-a", "-F", fields).splitlines()
-        except TmuxError as exc:
-            if NO_SERVER.search(str(exc)):
-                return None
-            raise
-        panes = []
-        for row in rows:
-            server, pane_id, pid, dead, how, code, name = row.split(" ", 6)
-            if name == session:
-                how = f"{how} {code}" if code else ""
-                panes.append(Pane(pane_id, int(pid), dead == "1", how, int(server)))
-        # Ids grow: the lowest is the pane the session was created with.
-        return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
+        found = [pane for place in self._places() if (pane := self._first(place, session))]
+        # The private place comes first, but not before what runs.
+        return min(found, key=lambda pane: pane.dead, default=None)
 
     def start(self, command: Command, dead: Pane | None) -> None:
         """Run a command in a new detached session, or again in the ``dead`` pane of an old one.
@@ -114,11 +192,23 @@ class Tmux:
         A ``~`` at the start of a word is expanded, as a shell would do it.
         The pane stays when its command ends, so that its last lines can be read.
         """
+        place = dead.place if dead else self._place
         words = _start_words(command, dead)
         if command.log_file:
             with open(command.log_file, "wb", opener=private):
                 pass
-        self._ask(*words, prefix=outside())
+        if place.directory:
+            _make_private(place.directory)
+        try:
+            self._ask(place, *words, prefix=outside())
+        except TmuxError as exc:
+            if not (place.directory and NO_SOCKET.search(str(exc))):
+                raise
+            raise TmuxError(
+                f"{exc}. tmux can have no socket there, as on some network file systems. Choose a "
+                "directory of this account on a disk of the machine (socket_dir; in the roles "
+                f"tmux_socket_dir), such as /run/user/{os.getuid()} where the account lingers."
+            ) from exc
 
     def boot_words(self, command: Command) -> list[str]:
         """Return the words by which :meth:`start` makes a session, for a later boot.
@@ -126,33 +216,77 @@ class Tmux:
         Empty where no manager of the account outlives its logins, and so could start it then.
         """
         prefix = outside()
-        return [*prefix, *self._words(), *_start_words(command, None)] if prefix else []
+        return [*prefix, *self._words(self._place), *_start_words(command, None)] if prefix else []
+
+    def attach(self, session: str, pane: Pane | None) -> str:
+        """Return the command line that shows a session, for a shell where a login begins."""
+        place = pane.place if pane else self._place
+        home = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, "")
+        if place.directory.startswith(home):
+            place = Place(place.name, place.directory[len(home) :])
+        return shlex.join([*place.words("tmux"), "attach", "-t", session])
 
     def last_lines(self, pane: Pane, count: int) -> str:
         """Return the last lines a pane shows, with secrets taken out."""
-        text = self._ask("capture-pane", "-p", "-J", "-S", f"-{count}", "-t", pane.pane_id)
-        lines = [line.rstrip() for line in text.splitlines()]
+        words = ["capture-pane", "-p", "-J", "-S", f"-{count}", "-t", pane.pane_id]
+        lines = [line.rstrip() for line in self._ask(pane.place, *words).splitlines()]
         # With remain-on-exit tmux adds a line of its own.
         shown = [line for line in lines if line and not line.startswith("Pane is dead")]
         return hide_secrets("\n".join(shown[-count:]))
 
-    def reap(self) -> None:
+    def reap(self, pane: Pane) -> None:
         """Have tmux notice how commands ended; 3.3a at times shows a dead pane without it."""
-        self._ask("run-shell", "true")
+        self._ask(pane.place, "run-shell", "true")
 
-    def kill(self, session: str) -> None:
-        """End a session. Without "=" tmux would take the name as a prefix."""
-        self._ask("kill-session", "-t", _whole(f"={session}"))
+    def kill(self, session: str, pane: Pane) -> None:
+        """End the session with a pane. Without "=" tmux would take the name as a prefix."""
+        self._ask(pane.place, "kill-session", "-t", _whole(f"={session}"))
 
-    def _ask(self, *words: str, prefix: Sequence[str] = ()) -> str:
-        argv = [*prefix, "timeout", str(SECONDS), *self._words(), *words]
+    def _places(self) -> Iterator[Place]:
+        """Yield where a server of this account is to be asked for a session."""
+        if not self._place.directory:
+            # Of this one, tmux itself looks whose it is.
+            yield self._place
+            return
+        if self._place.server():
+            yield self._place
+        usual = Place(self._place.name, usual_directory())
+        # What another account puts there is none of ours, and no reason to stop.
+        with contextlib.suppress(TmuxError, OSError):
+            if not usual.server():
+                return
+            yield usual
+
+    def _first(self, place: Place, session: str) -> Pane | None:
+        ending = "#{?pane_dead_signal,signal #{pane_dead_signal},status #{pane_dead_status}}"
+        fields = f"#{{pid}} #{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
+        try:
+            rows = self._ask(place, "list-panes", "-a", "-F", fields).splitlines()
+        except TmuxError as exc:
+            if NO_SERVER.search(str(exc)):
+                return None
+            raise
+        panes = []
+        for row in rows:
+            found = PANE.fullmatch(row)
+            if not found:
+                raise TmuxError(f"tmux list-panes: it answers {row[:80]!r}, which is no pane")
+            if found["session"] == session:
+                how = f"{found['how']} {found['code']}" if found["code"] else ""
+                pid, server = int(found["pid"]), int(found["server"])
+                panes.append(Pane(found["id"], pid, found["dead"] == "1", how, server, place))
+        # Ids grow: the lowest is the pane the session was created with.
+        return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
+
+    def _ask(self, place: Place, *words: str, prefix: Sequence[str] = ()) -> str:
+        argv = [*prefix, "timeout", str(SECONDS), *self._words(place), *words]
         rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc == NO_ANSWER and self._may_resume and not self.resumed:
-            self.resumed = resume(self._server())
+            self.resumed = resume(place.server())
             rc, out, err = self._run(argv, expand_user_and_vars=False)
         if rc == NO_ANSWER:
             raise TmuxError(
-                f"tmux (socket {self._socket_name}, process {self._server()}) does not answer. "
+                f"tmux (socket {place.name}, process {place.server()}) does not answer. "
                 "What runs in its sessions goes on. Once tmux answers, run this again."
             )
         if rc != 0:
@@ -161,14 +295,45 @@ class Tmux:
             raise (DuplicateError if duplicate else TmuxError)(f"tmux {words[0]}: {err.strip()}")
         return out
 
-    def _words(self) -> list[str]:
+    def _words(self, place: Place) -> list[str]:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
-        return [self._binary, "-u", "-L", self._socket_name]
+        return [*place.words(self._binary), "-u"]
 
-    def _server(self) -> int:
-        """Return the process behind the socket, 0 when there is none."""
-        directory = os.path.realpath(os.environ.get("TMUX_TMPDIR") or "/tmp")
-        return _listener.find_unix(f"{directory}/tmux-{os.getuid()}/{self._socket_name}")
+
+def withhold() -> None:
+    """Take out of this process's environment what no session is to have."""
+    for name in list(os.environ):
+        if name in WITHHELD or PASSING.match(name):
+            del os.environ[name]
+
+
+def usual_directory() -> str:
+    """Return where tmux has its sockets unless it is told otherwise (tmux(1), TMUX_TMPDIR)."""
+    told = os.environ.get("TMUX_TMPDIR", "")
+    return f"{os.path.realpath(told if os.path.isdir(told) else '/tmp')}/tmux-{os.getuid()}"
+
+
+def _make_private(directory: str) -> None:
+    """Make a directory, and those above it, for this account only, where they are missing."""
+    before = os.umask(0o077)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    finally:
+        os.umask(before)
+
+
+def _require_private(directory: str, status: os.stat_result) -> None:
+    if status.st_uid != os.getuid():
+        raise TmuxError(
+            f"{directory}, where tmux's socket is to be, belongs to another account "
+            f"({status.st_uid}). Remove it, or choose another place (socket_dir; in the roles "
+            "tmux_socket_dir)."
+        )
+    if status.st_mode & 0o022:
+        raise TmuxError(
+            f"Other accounts may write to {directory}, where tmux's socket is to be. Close it to "
+            f"them: chmod 700 {shlex.quote(directory)}"
+        )
 
 
 def _start_words(command: Command, dead: Pane | None) -> list[str]:

@@ -15,8 +15,12 @@ description:
     same pane, so other windows that somebody opened in that session stay.
   - A running session is never replaced, also not when O(argv) has changed, unless O(replaces) asks
     for it.
+  - Where the program is on a file system that is mounted with noexec, or will be, the module fails
+    and says so, also in check mode.
   - A tmux server that was suspended (SIGSTOP) goes on, also in check mode, which cannot ask it
     otherwise.
+  - A tmux server keeps the environment it was started in. The variables C(NGROK_AUTHTOKEN),
+    C(NGROK_API_KEY), and all that begin with C(ANSIBLE_), C(SSH_) or C(SUDO_) do not get there.
   - Where the account has a systemd user manager that outlives logins (lingering), the tmux server
     is started in a scope of that manager, and so does not end with the login Ansible came through.
 version_added: 0.1.0
@@ -58,6 +62,18 @@ options:
     description: Name of the tmux server's socket, as in C(tmux -L).
     type: str
     default: default
+  socket_dir:
+    description:
+      - Directory for the socket, made with mode 0700 where it is missing. One that belongs to
+        another account, or that other accounts may write to, is refused. A relative path is
+        relative to the home directory.
+      - A session that was started behind the socket of this name in tmux's usual place goes on
+        being used, and started again, there.
+      - Without it the socket is in tmux's usual place below C(/tmp), which another account can
+        block, by making a directory of that name first.
+      - It has to be on a file system that can hold sockets, which some network file systems cannot.
+        Machines that share a home must not share this directory.
+    type: path
   listens_on:
     description:
       - IPv4 address C(host:port) on which the command listens once it is ready. The module returns
@@ -102,7 +118,7 @@ options:
     default: false
 requirements:
   - tmux 3.0 or newer on the host
-  - Linux, for O(listens_on)
+  - Linux, for O(listens_on) and O(socket_dir)
 """
 
 EXAMPLES = r"""
@@ -171,6 +187,13 @@ listens_on:
   returned: when O(listens_on) is given
   type: str
   sample: 127.0.0.1:8888
+attach:
+  description:
+    - Command line that shows the session to a person. A path in it is relative to the account's
+      home directory, where a login begins.
+  returned: success
+  type: str
+  sample: tmux -L work attach -t files
 ends_with_login:
   description:
     - Whether the command will be killed when the account's last login on the machine ends. It
@@ -190,13 +213,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
-    WITHHELD,
     Command,
     DuplicateError,
     Pane,
     Tmux,
     TmuxError,
     private,
+    withhold,
 )
 
 if t.TYPE_CHECKING:
@@ -236,6 +259,8 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
 
     if wanted == "present":
         refuse_foreign_listener(params["listens_on"], pane.pid if pane and alive else 0)
+        if changed:
+            refuse_closed_disk(params["argv"][0])
         if pane and alive and pane.pid == params["replaces"]:
             changed = True
             if not check_mode:
@@ -245,7 +270,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         if pane and wanted == "absent":
             if alive:
                 end(pane.pid, params["timeout"])
-            tmux.kill(name)
+            tmux.kill(name, pane)
             pane = None
         elif not os.path.isdir(params["chdir"]):
             # tmux would start the command somewhere else without a word.
@@ -262,8 +287,8 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
             wait_until_ready(tmux, params, new=changed)
         except EndedError:
             # What it printed has been reported; an older session may hold a person's windows.
-            if found_pane is None and tmux.pane(name):
-                tmux.kill(name)
+            if found_pane is None and (pane := tmux.pane(name)):
+                tmux.kill(name, pane)
             raise
     pid = 0 if pane is None or pane.dead else pane.pid
     if wanted == "present" and pid and params["port_file"] and not check_mode:
@@ -286,6 +311,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         "pid": pid,
         "ended": found_pane.ending if found_pane and found_pane.dead else "",
         "last_lines": lines,
+        "attach": tmux.attach(name, pane),
         "ends_with_login": ends,
         **({"listens_on": params["listens_on"]} if params["listens_on"] else {}),
     }
@@ -295,7 +321,7 @@ def look(tmux: Tmux, name: str) -> Pane | None:
     """Return the session's pane; of a dead one tmux may have to be told to see how it ended."""
     pane = tmux.pane(name)
     if pane and pane.dead and not pane.ending:
-        tmux.reap()
+        tmux.reap(pane)
         pane = tmux.pane(name)
     return pane
 
@@ -367,6 +393,26 @@ def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
         )
 
 
+def refuse_closed_disk(program: str) -> None:
+    """Raise TmuxError when nothing may be executed where a program is, or will be.
+
+    One that is only named, and so is looked for on the PATH, may be anywhere.
+    """
+    if "/" not in program:
+        return
+    place, closed = os.path.abspath(os.path.expanduser(program)), ""
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    while place != closed and os.statvfs(place).f_flag & os.ST_NOEXEC:
+        closed, place = place, os.path.dirname(place)
+    if closed:
+        raise TmuxError(
+            f"{program} cannot be run, because {closed} is mounted with noexec. Choose a directory "
+            "on another file system (in the roles: jupyter_base_dir and ngrok_base_dir), or have "
+            "it mounted without noexec."
+        )
+
+
 def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None:
     """Return when the command listens, or without an address when it has settled.
 
@@ -403,7 +449,9 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
 def last_words(tmux: Tmux, pane: Pane | None) -> str:
     """Return the command's last lines as the end of a sentence, empty when it printed nothing."""
     lines = tmux.last_lines(pane, LINES) if pane else ""
-    return f" Its last lines:\n{lines}" if lines else " It printed nothing."
+    if "\n" in lines:
+        return f" Its last lines:\n{lines}"
+    return f" It said: {lines}" if lines else " It printed nothing."
 
 
 def main() -> None:
@@ -415,6 +463,7 @@ def main() -> None:
             "argv": {"type": "list", "elements": "str"},
             "chdir": {"type": "path", "default": "~"},
             "socket_name": {"type": "str", "default": "default"},
+            "socket_dir": {"type": "path"},
             "listens_on": {"type": "str"},
             "port_file": {"type": "path"},
             "replaces": {"type": "int"},
@@ -431,11 +480,11 @@ def main() -> None:
         module.fail_json(msg=f"name: tmux would rename a session called {name!r}")
     if module.params["state"] == "present" and not module.params["argv"]:
         module.fail_json(msg="argv: there is no command to run")
-    for variable in WITHHELD:
-        os.environ.pop(variable, None)
+    withhold()
     # Before tmux is installed, a dry run has nothing to ask.
     binary = module.get_bin_path("tmux", required=not module.check_mode)
-    tmux = Tmux(module.run_command, binary or "", module.params["socket_name"])
+    where = (module.params["socket_name"], module.params["socket_dir"])
+    tmux = Tmux(module.run_command, binary or "", *where)
     try:
         result = ensure(tmux, module.params, module.run_command, check_mode=module.check_mode)
     except (TmuxError, ValueError, OSError) as exc:

@@ -33,23 +33,25 @@ def runs(pid: int) -> bool:
     return state not in ("X", "Z") or int(threads) > 1
 
 
-def end_sessions(socket_name: str) -> int:
+def end_sessions(path: Path) -> int:
     """End a tmux server and what runs in it, by their ids; return how many commands ran."""
-    tmux = ["tmux", "-L", socket_name]
-    fields = "#{pane_dead} #{pane_pid} #{socket_path}"
+    if not path.exists():
+        return 0
+    # From within the directory, because the path of a socket must not be long.
+    tmux = ["env", "-C", str(path.parent), "tmux", "-S", path.name]
+    fields = "#{pane_dead} #{pane_pid}"
     panes = subprocess.run(
         [*tmux, "list-panes", "-a", "-F", fields], capture_output=True, text=True, check=False
     )
-    rows = [row.split(" ", 2) for row in panes.stdout.splitlines()]
-    pids = [int(pid) for dead, pid, _ in rows if dead == "0"]
+    rows = [row.split() for row in panes.stdout.splitlines()]
+    pids = [int(pid) for dead, pid in rows if dead == "0"]
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
     with suppress(TimeoutError):
         wait_until(lambda: not any(map(runs, pids)), STOP_SECONDS)
     # What is left ends with its terminal.
     subprocess.run([*tmux, "kill-server"], capture_output=True, check=False)
-    for path in {path for _, _, path in rows}:
-        Path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return len(pids)
 
 

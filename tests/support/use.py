@@ -8,7 +8,7 @@ from tests.support.accounts import Account
 
 def look(notebook: Account) -> idle.Facts:
     """Look as the timer does."""
-    return idle.look(str(notebook.state / "jupyter"), notebook.socket_name, "jupyter", "ngrok")
+    return idle.look(str(notebook.state / "jupyter"), str(notebook.socket), "jupyter", "ngrok")
 
 
 def stamps(notebook: Account) -> dict[str, str]:

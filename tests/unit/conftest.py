@@ -33,6 +33,17 @@ def tmux(monkeypatch: pytest.MonkeyPatch) -> Iterator[TmuxServer]:
 
 
 @pytest.fixture
+def private_tmux(tmux: TmuxServer) -> Iterator[TmuxServer]:
+    """A tmux server of the same name whose socket is in a private directory, not there yet."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = TmuxServer(f"{directory}/tmux", tmux.socket_name)
+        try:
+            yield server
+        finally:
+            server.ask("kill-server")
+
+
+@pytest.fixture
 def site() -> Iterator[Site]:
     """A web server that ends with the test."""
     with Site() as server:

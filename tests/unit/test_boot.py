@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_a_command_is_run_at_boot(units: Path) -> None:
     link = units / "default.target.wants" / NAME
     assert link.resolve() == units / NAME
     assert 'ExecStart="/usr/bin/tmux" "-L" "notebook" "new-session"' in link.read_text()
+
+
+def test_nobody_else_may_write_what_runs_at_boot(units: Path) -> None:
+    before = os.umask(0)
+    try:
+        ensure(*COMMAND)
+    finally:
+        os.umask(before)
+    for path in (units / NAME, units / "default.target.wants", units, units.parent):
+        assert path.stat().st_mode & 0o022 == 0, path
 
 
 @pytest.mark.usefixtures("units")

@@ -246,18 +246,29 @@ def test_what_waits_for_somebody_who_logs_in_is_none() -> None:
         assert f"(process {pid})" not in " ".join(idle.logins(idle.processes()))
 
 
-def test_what_runs_in_tmux_is_no_login_until_somebody_attaches(tmux: TmuxServer) -> None:
-    tmux.ask("new-session", "-d", "-s", "work", "sleep", "60")
-    (pane,) = idle.panes(tmux.socket_name)
+def test_what_runs_in_tmux_is_no_login_until_somebody_attaches(private_tmux: TmuxServer) -> None:
+    private_tmux.ask("new-session", "-d", "-s", "work", "sleep", "60")
+    (pane,) = idle.panes(private_tmux.socket)
     alive = idle.processes()
     assert (pane.session, pane.dead) == ("work", False)
     assert alive[pane.pid].terminal
     assert f"(process {pane.pid})" not in " ".join(idle.logins(alive))
 
-    with in_terminal("tmux", "-L", tmux.socket_name, "attach", "-t", "work") as (pid, _):
+    with in_terminal("tmux", "-S", private_tmux.socket, "attach", "-t", "work") as (pid, _):
         said = f"a client of tmux (process {pid}) is attached"
         wait_until(lambda: said in idle.attached(idle.processes()))
     wait_until(lambda: said not in idle.attached(idle.processes()))
+
+
+def test_what_an_older_release_has_started_is_seen_as_well(
+    tmux: TmuxServer, private_tmux: TmuxServer
+) -> None:
+    tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
+    assert [pane.session for pane in idle.panes(private_tmux.socket)] == ["jupyter"]
+
+    private_tmux.ask("new-session", "-d", "-s", "ngrok", "sleep 60")
+    seen = {pane.session for pane in idle.panes(private_tmux.socket)}
+    assert seen == {"jupyter", "ngrok"}
 
 
 def test_a_terminal_that_prints_is_seen_unless_it_is_ours() -> None:
@@ -279,6 +290,13 @@ def test_kernels_of_other_servers_are_found(kind: str) -> None:
         wait_until(lambda: name in idle.kernels(idle.processes()))
 
 
+@pytest.fixture(name="private_tmux")
+def _private_tmux(private_tmux: TmuxServer) -> TmuxServer:
+    """The same, with its directory."""
+    Path(private_tmux.socket_dir).mkdir(mode=0o700)
+    return private_tmux
+
+
 @pytest.fixture
 def base(tmp_path: Path, closed_address: str) -> Path:
     """The directory of a server that does not run."""
@@ -287,24 +305,24 @@ def base(tmp_path: Path, closed_address: str) -> Path:
     return tmp_path
 
 
-def test_what_cannot_be_seen_is_use(base: Path, tmux: TmuxServer) -> None:
+def test_what_cannot_be_seen_is_use(base: Path, private_tmux: TmuxServer) -> None:
     def why() -> str:
-        facts = idle.look(str(base), tmux.socket_name, "jupyter", "ngrok")
+        facts = idle.look(str(base), private_tmux.socket, "jupyter", "ngrok")
         assert facts.stamps is None
         return facts.busy
 
     assert why().startswith("tmux does not tell its panes: ")
-    tmux.ask("new-session", "-d", "-s", "another")
+    private_tmux.ask("new-session", "-d", "-s", "another")
     assert why() == "the Jupyter server does not run"
-    tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
+    private_tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
     assert why().startswith("the Jupyter server does not tell its kernels: ")
     assert "refused" in why()
     (base / "port").unlink()
     assert "No such file" in why()
 
 
-def test_a_look_is_a_line_in_a_log_and_remembered(base: Path, tmux: TmuxServer) -> None:
-    words = ["60", "5", str(base), tmux.socket_name, "jupyter", "ngrok", "false"]
+def test_a_look_is_a_line_in_a_log_and_remembered(base: Path, private_tmux: TmuxServer) -> None:
+    words = ["60", "5", str(base), private_tmux.socket, "jupyter", "ngrok", "false"]
     for _ in range(2):
         subprocess.run([sys.executable, idle.__file__, *words], check=True)
 
@@ -369,14 +387,16 @@ def test_the_clock_goes_on_while_the_machine_is_suspended() -> None:
     assert float(done.stdout) > idle.clock() + later / 2
 
 
-def test_a_kernel_that_only_starts_is_no_use(site: Site, tmux: TmuxServer, tmp_path: Path) -> None:
+def test_a_kernel_that_only_starts_is_no_use(
+    site: Site, private_tmux: TmuxServer, tmp_path: Path
+) -> None:
     (tmp_path / "port").write_text(site.address.partition(":")[2])
     (tmp_path / "token").write_text("secret")
     kernel = {"id": "1", "execution_state": "starting", "last_activity": "2026-11-23T09:00:00Z"}
     site.answer("/api/kernels?no_track_activity=1", [kernel])
-    tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
+    private_tmux.ask("new-session", "-d", "-s", "jupyter", "sleep 60")
 
-    facts = idle.look(str(tmp_path), tmux.socket_name, "jupyter", "ngrok")
+    facts = idle.look(str(tmp_path), private_tmux.socket, "jupyter", "ngrok")
 
     assert facts.stamps
     assert facts.stamps["kernel 1"] == "starting 2026-11-23T09:00:00Z"

@@ -174,3 +174,21 @@ def test_with_a_manager_that_stays_a_command_is_started_in_a_scope_of_it(machine
 
     assert _login.outside()[:3] == ["systemd-run", "--user", "--scope"]
     assert os.environ["XDG_RUNTIME_DIR"] == directory
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    # As logind of systemd 252 names them.
+    [("ada", "ada"), (r"CORP\ada", r"CORP\\ada"), ("ada l'o", r"ada l\'o"), ("zoë", r"zo\303\253")],
+)
+def test_an_account_lingers_whatever_it_is_called(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    entry = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: pwd.struct_passwd((name, *entry[1:])))
+    machine.let_run(MANAGER)
+    assert _login.ends_with_login(PID, Logind(LOGIND))
+
+    (machine.linger_dir / file).touch()
+
+    assert not _login.ends_with_login(PID, Logind(LOGIND))

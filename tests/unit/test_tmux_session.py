@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,8 @@ from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _l
 from ansible_collections.anywhere.notebook.plugins.module_utils._listener import split_range
 from ansible_collections.anywhere.notebook.plugins.modules import tmux_session
 
+from tests.support.accounts import disk
+from tests.support.hosts.client import AS_ROOT
 from tests.support.processes import frozen, runs
 from tests.support.waiting import wait_until
 
@@ -337,7 +341,7 @@ def test_a_command_that_dies_at_once_fails_with_its_last_words(
 
     assert result["failed"]
     assert result["msg"] == (
-        f"the command of session lab ended at once ({ending}). Its last lines:\nlast words"
+        f"the command of session lab ended at once ({ending}). It said: last words"
     )
     assert tmux.sessions() == []
 
@@ -489,7 +493,7 @@ def test_the_end_of_the_wait_is_told_with_the_last_words(session: Run, closed_ad
 
     assert result["msg"] == (
         f"session lab runs, but does not listen on {closed_address} after 1 s. "
-        "Its last lines:\nstill thinking"
+        "It said: still thinking"
     )
 
 
@@ -832,6 +836,8 @@ def environments(session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
     """What tmux and the command got of a caller's environment with secrets in it."""
     monkeypatch.setenv("NGROK_AUTHTOKEN", "s3cr3t-token")
     monkeypatch.setenv("NGROK_API_KEY", "s3cr3t-key")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/tmp/s3cr3t")
+    monkeypatch.setenv("ANSIBLE_BECOME_PASSWORD", "s3cr3t")
     monkeypatch.setenv("LAB_COLOUR", "blue")
     pid = session()["pid"]
     everyone = tmux.ask("show-environment", "-g")
@@ -844,10 +850,15 @@ def environments(session: Run, tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     "variable",
-    [pytest.param("NGROK_AUTHTOKEN", id="token"), pytest.param("NGROK_API_KEY", id="key")],
+    [
+        pytest.param("NGROK_AUTHTOKEN", id="token"),
+        pytest.param("NGROK_API_KEY", id="key"),
+        pytest.param("SSH_AUTH_SOCK", id="agent-of-the-login"),
+        pytest.param("ANSIBLE_BECOME_PASSWORD", id="password-of-ansible"),
+    ],
 )
 def test_secrets_of_the_environment_stay_out_of_tmux(environments: str, variable: str) -> None:
-    assert variable not in environments
+    assert f"{variable}=" not in environments
     assert "s3cr3t" not in environments
 
 
@@ -933,3 +944,242 @@ def test_a_logout_ends_a_command_where_it_ends_the_tmux_server(
     assert session()["ends_with_login"]
     (tmp_path / getpass.getuser()).touch()
     assert not session()["ends_with_login"]
+
+
+# Another account: on every Linux, with nothing of its own.
+NOBODY = 65534
+AS_NOBODY = [*AS_ROOT, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+
+
+@pytest.fixture
+def private(session: Run, private_tmux: TmuxServer) -> Run:
+    """Run the module with a private directory for the socket, which is not there yet."""
+
+    def run(name: str = "lab", **args: object) -> dict[str, Any]:
+        return session(name, **{"socket_dir": private_tmux.socket_dir} | args)
+
+    return run
+
+
+def test_a_socket_is_for_its_owner_only_in_a_directory_of_its_own(
+    private: Run, private_tmux: TmuxServer
+) -> None:
+    made = Path(private_tmux.socket_dir)
+    private_tmux.socket_dir = f"{made}/tmux"
+    before = os.umask(0)
+    try:
+        first = private()
+    finally:
+        os.umask(before)
+
+    assert (first["changed"], private_tmux.sessions()) == (True, ["lab"])
+    for path in (Path(private_tmux.socket), made / "tmux", made):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert private() == first | {"changed": False, "started": False, "diff": same("present")}
+
+
+def test_a_dry_run_makes_no_directory(private: Run, private_tmux: TmuxServer) -> None:
+    assert private(check_mode=True)["changed"]
+    assert not Path(private_tmux.socket_dir).exists()
+
+
+def live_in(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    """Have the list of accounts say where this one's home is."""
+    entry = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: pwd.struct_passwd((*entry[:5], home, entry[6])))
+
+
+def test_a_path_may_be_longer_than_a_socket_s(
+    private: Run, private_tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(private_tmux.socket_dir) / ("long" * 30)
+    private_tmux.socket_dir = f"{home}/tmux"
+    home.mkdir(parents=True)
+    live_in(monkeypatch, str(home))
+
+    private()
+    result = private()
+
+    assert (result["changed"], private_tmux.sessions()) == (False, ["lab"])
+    assert result["attach"] == f"tmux -S tmux/{private_tmux.socket_name} attach -t lab"
+    assert private(state="absent")["changed"]
+    assert private_tmux.sessions() == []
+
+
+def test_the_command_line_that_shows_a_session_to_a_person(
+    session: Run, private_tmux: TmuxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attach(home: str = "/home/me", **args: object) -> str:
+        live_in(monkeypatch, home)
+        told: str = session("my lab", check_mode=True, **args)["attach"]
+        return told
+
+    there = private_tmux.socket_dir
+    assert attach(socket_name="work") == "tmux -L work attach -t 'my lab'"
+    assert (
+        attach(socket_name="work", socket_dir=there) == f"tmux -S {there}/work attach -t 'my lab'"
+    )
+    assert (
+        attach("/", socket_name="w", socket_dir=there)
+        == f"tmux -S {there[1:]}/w attach -t 'my lab'"
+    )
+    far = f"/nowhere/{'far' * 40}"
+    assert attach(socket_name="w", socket_dir=far) == f"env -C {far} tmux -S w attach -t 'my lab'"
+
+
+def test_what_an_older_release_has_started_is_used_and_ended_where_it_is(
+    private: Run, session: Run, tmux: TmuxServer, private_tmux: TmuxServer
+) -> None:
+    pid = session()["pid"]
+    session("work")
+
+    assert (private()["changed"], private()["pid"]) == (False, pid)
+    assert not Path(private_tmux.socket_dir).exists()
+    assert private("lab", state="absent")["changed"]
+    assert tmux.sessions() == ["work"]
+    # What is new is in the private directory, also while there is another server.
+    assert private()["changed"]
+    assert (tmux.sessions(), private_tmux.sessions()) == (["work"], ["lab"])
+
+
+def test_of_both_places_the_one_is_used_where_the_command_runs(
+    private: Run, session: Run, tmux: TmuxServer
+) -> None:
+    private(argv=["false"], timeout=0)
+    wait_until(lambda: private(check_mode=True)["changed"])
+    pid = session()["pid"]
+
+    assert (private()["changed"], private()["pid"]) == (False, pid)
+
+
+def test_a_session_of_an_older_release_comes_back_in_the_private_directory(
+    private: Run,
+    tmux: TmuxServer,
+    private_tmux: TmuxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(_login, "LINGER_DIR", str(tmp_path))
+    monkeypatch.setattr(_login, "RUNTIME_DIRS", str(tmp_path))
+    (tmp_path / getpass.getuser()).touch()
+    (tmp_path / f"{os.getuid()}/systemd/private").mkdir(parents=True)
+    tmux.ask("new-session", "-d", "-s", "lab", "sleep", "600")
+
+    assert private(on_boot=True)["starts_on_boot"]
+
+    (unit,) = (tmp_path / ".config/systemd/user").glob("*.service")
+    assert f'"-S" "{private_tmux.socket}"' in unit.read_text()
+
+
+def test_a_directory_that_others_may_write_to_is_refused_with_the_remedy(
+    private: Run, private_tmux: TmuxServer
+) -> None:
+    directory = Path(private_tmux.socket_dir)
+    directory.mkdir()
+    directory.chmod(0o770)
+
+    said = private()["msg"]
+
+    assert said == (
+        f"Other accounts may write to {directory}, where tmux's socket is to be. Close it to them: "
+        f"chmod 700 {directory}"
+    )
+    subprocess.run(said.rpartition(": ")[2].split(), check=True)
+    assert private()["changed"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_directory_is_refused(
+    private: Run, private_tmux: TmuxServer, tmp_path: Path, kind: str
+) -> None:
+    place = Path(private_tmux.socket_dir)
+    if kind == "file":
+        place.touch()
+    else:
+        place.symlink_to(tmp_path)
+
+    assert "is no directory. Remove it, or choose another place (socket_dir" in private()["msg"]
+
+
+def test_a_disk_that_holds_no_socket_is_named(private: Run, private_tmux: TmuxServer) -> None:
+    # A directory in its place makes bind(2) fail as well.
+    Path(private_tmux.socket).mkdir(parents=True)
+
+    said = private()["msg"]
+
+    assert said.startswith("tmux new-session: error ")
+    assert "network file systems. Choose a directory of this account on a disk of" in said
+
+
+def as_nobody(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command as another account."""
+    return subprocess.run([*AS_NOBODY, *words], capture_output=True, check=False)
+
+
+@pytest.fixture
+def mallory(tmux: TmuxServer) -> Iterator[str]:
+    """A directory of another account, and behind a socket in it a server with a session ``lab``."""
+    Path(os.environ["TMUX_TMPDIR"]).chmod(0o1777)
+    taken = _tmux.usual_directory()
+    made = as_nobody("mkdir", "-m", "755", taken)
+    if made.returncode:
+        pytest.skip("only root can be another account")
+    socket_path = f"{taken}/{tmux.socket_name}"
+    try:
+        words = ["new-session", "-d", "-s", "lab", "sleep", "600"]
+        assert as_nobody("tmux", "-S", socket_path, *words).returncode == 0
+        yield taken
+    finally:
+        as_nobody("tmux", "-S", socket_path, "kill-server")
+        subprocess.run([*AS_ROOT, "rm", "-rf", taken], check=True)
+
+
+def test_what_another_account_puts_into_the_usual_place_blocks_nothing_and_is_not_asked(
+    private: Run, private_tmux: TmuxServer, mallory: str
+) -> None:
+    # Without the private directory it would.
+    assert private(socket_dir=None)["failed"]
+
+    assert private()["changed"]
+
+    assert private_tmux.sessions() == ["lab"]
+    seen = as_nobody("tmux", "-S", f"{mallory}/{private_tmux.socket_name}", "list-clients")
+    assert seen.stdout == b""
+
+
+def test_a_directory_of_another_account_is_refused(private: Run, mallory: str) -> None:
+    assert private(socket_dir=mallory)["msg"] == (
+        f"{mallory}, where tmux's socket is to be, belongs to another account ({NOBODY}). Remove "
+        "it, or choose another place (socket_dir; in the roles tmux_socket_dir)."
+    )
+
+
+def test_a_server_of_another_account_is_refused_wherever_its_socket_is(
+    private: Run, private_tmux: TmuxServer, mallory: str
+) -> None:
+    directory = Path(private_tmux.socket_dir)
+    directory.mkdir(mode=0o700)
+    planted = f"{mallory}/{private_tmux.socket_name}"
+    subprocess.run([*AS_ROOT, "chmod", "777", planted], check=True)
+    subprocess.run([*AS_ROOT, "mv", planted, directory], check=True)
+    try:
+        assert private()["msg"] == (
+            f"{private_tmux.socket}, tmux's socket, belongs to another account ({NOBODY})."
+        )
+    finally:
+        subprocess.run([*AS_ROOT, "mv", private_tmux.socket, planted], check=True)
+
+
+def test_a_program_on_a_disk_without_execution_is_refused_before_anything_starts(
+    private: Run, private_tmux: TmuxServer, tmp_path: Path
+) -> None:
+    with disk(tmp_path, 1, "noexec") as mounted:
+        if not mounted:
+            pytest.skip("only root can mount a disk")
+        for check_mode in (True, False):
+            said = private(argv=[f"{tmp_path}/not/yet"], check_mode=check_mode)["msg"]
+            assert said.startswith(
+                f"{tmp_path}/not/yet cannot be run, because {tmp_path} is mounted with noexec."
+            )
+        assert private_tmux.sessions() == []

@@ -6,6 +6,9 @@
 
 Usage: idle.py MINUTES GRACE_MINUTES DIRECTORY TMUX_SOCKET JUPYTER_SESSION NGROK_SESSION COMMAND...
 
+TMUX_SOCKET is a path. What runs behind the socket of the same name in tmux's usual place, as older
+releases started it, is seen as well.
+
 Linux only, Python 3.9 or newer. In DIRECTORY, which is the server's, are ``idle.json``, what the
 last look has seen, and ``idle.log``, a line for every look.
 
@@ -237,19 +240,38 @@ def look_closely(
 
 
 def panes(socket: str) -> list[Pane]:
-    """Return the panes of our tmux server."""
+    """Return the panes of our tmux servers.
+
+    Raises:
+        Unseen: none tells them, or one does not in time.
+    """
+    directory, name = os.path.split(os.path.expanduser(socket))
     fields = "#{pane_id} #{pane_dead} #{pane_pid} #{pane_tty} #{session_name}"
-    words = ["tmux", "-u", "-L", socket, "list-panes", "-a", "-F", fields]
-    try:
-        done = subprocess.run(
-            words, capture_output=True, encoding="utf-8", check=True, timeout=PATIENCE
-        )
-    except subprocess.CalledProcessError as exc:
-        raise Unseen(f"tmux does not tell its panes: {exc.stderr.strip()}") from exc
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Unseen(f"tmux does not tell its panes: {exc}") from exc
+    rows, failed = [], []
+    # From within the directory, because a socket's path may have 107 bytes (unix(7)). In the usual
+    # place tmux itself looks whose the socket is.
+    for place, start in ((["-S", name], directory), (["-L", name], "/")):
+        try:
+            done = subprocess.run(
+                ["tmux", "-u", *place, "list-panes", "-a", "-F", fields],
+                cwd=start,
+                capture_output=True,
+                encoding="utf-8",
+                check=True,
+                timeout=PATIENCE,
+            )
+        except subprocess.CalledProcessError as exc:
+            failed.append(exc.stderr.strip())
+        except subprocess.TimeoutExpired as exc:
+            raise Unseen(f"tmux does not tell its panes: {exc}") from exc
+        except OSError as exc:
+            failed.append(str(exc))
+        else:
+            rows += done.stdout.splitlines()
+    if not rows:
+        raise Unseen(f"tmux does not tell its panes: {failed[0]}")
     found = []
-    for line in done.stdout.splitlines():
+    for line in rows:
         number, dead, pid, terminal, session = line.split(" ", 4)
         found.append(Pane(session, int(number[1:]), dead == "1", int(pid), terminal))
     return found
@@ -338,13 +360,19 @@ def boot_id() -> str:
 
 
 def read(file: str) -> State | None:
-    """Return what the last look has remembered."""
+    """Return what the last look has remembered, None where that is nothing, or no state."""
     try:
         with open(file, encoding="utf-8") as text:
             state: State = json.load(text)
-    except (OSError, ValueError):
+        times = [state["looked"], state["since"]]
+        times += [] if state["warned"] is None else [state["warned"]]
+        stamps = {} if state["stamps"] is None else state["stamps"]
+        right = [isinstance(words, str) for words in (state["boot"], state["sleeps_at"])]
+        right += [isinstance(words, str) for words in stamps.values()]
+        right += [type(moment) in (int, float) and 0 <= moment < 1e12 for moment in times]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return state
+    return state if all(right) else None
 
 
 def write(file: str, state: State) -> None:
@@ -362,7 +390,7 @@ def tell(base: str, sleeps_at: str) -> None:
         # A server without our extension, or with an older one, has nothing to say it with.
         if page.get("sleeps_at", sleeps_at) != sleeps_at:
             server.ask("notebook-keeper", {"sleeps_at": sleeps_at})
-    except (OSError, Unseen):  # the next look will say so
+    except (OSError, ValueError, AttributeError, Unseen):  # the next look will say so
         return
 
 
