@@ -10,9 +10,12 @@ DOCUMENTATION = r"""
 module: ngrok_endpoint_info
 short_description: Report on the ngrok agent of this machine and its endpoints
 description:
-  - Reads the agent's local API and returns one shape of result for every agent from 2.3 on.
-  - Tells an agent that runs from one that is connected to ngrok's service, by its API where that
-    has a status, by its log where it has none.
+  - Reads the log of an agent that the role C(ngrok) runs, and asks its local API where that is on.
+    Returns one shape of result for every agent from 2.3 on.
+  - Tells an agent that runs from one that is connected to ngrok's service, and from one that waits
+    for the server it forwards to.
+  - Never asks a program of another account, and with O(pid) nobody but that process and what it has
+    started.
   - Changes nothing, and does not fail because no agent runs, unless it was asked to wait for an
     endpoint.
 extends_documentation_fragment:
@@ -31,7 +34,10 @@ attributes:
     support: full
 options:
   web_addr:
-    description: Address of the agent's API, C(host:port), as C(web_addr) in its configuration.
+    description:
+      - Address of the agent's API, C(host:port), as C(web_addr) in its configuration.
+      - Where O(log_file) was written by the role C(ngrok), it tells whether there is an API, and
+        where.
     type: str
     default: 127.0.0.1:4040
   name:
@@ -50,7 +56,20 @@ options:
     description:
       - The agent's output with C(log_format) V(json), from its start on. A failure then tells the
         error code of ngrok, its meaning and its remedy. Authtokens in it are not repeated.
+      - The one that the role C(ngrok) writes has all that is returned, also without an API.
     type: path
+  pid:
+    description:
+      - Process of the session in which the agent runs. What another one has written to O(log_file),
+        or answers on O(web_addr), does not count.
+    type: int
+    default: 0
+  upstream:
+    description:
+      - Where the endpoint O(name) has to forward to. One that leads elsewhere is not online, and
+        its URL is not returned.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -67,10 +86,27 @@ EXAMPLES = r"""
 
 RETURN = r"""
 running:
-  description: Whether an agent's API answers.
+  description: Whether the agent runs, and its API, where that is on, answers.
   returned: success
   type: bool
   sample: true
+waiting:
+  description:
+    - Whether no agent runs because the server it forwards to does not. It is started by itself once
+      the server listens.
+  returned: always
+  type: bool
+  sample: false
+api:
+  description: V(on) or V(off), as the agent's API is; empty when O(log_file) does not tell.
+  returned: always
+  type: str
+  sample: "off"
+api_reason:
+  description: Why it is, as a part of a sentence; empty when O(log_file) does not tell.
+  returned: always
+  type: str
+  sample: "others can log in: zoe"
 msg:
   description: What was met, as a sentence.
   returned: always
@@ -88,13 +124,15 @@ status:
   sample: online
 connected:
   description:
-    - Whether the agent is connected to ngrok's service. Before 3.9 only O(log_file) tells; without
-      it the agent is taken for connected.
+    - Whether the agent is connected to ngrok's service. Without an API, and before 3.9, only
+      O(log_file) tells; an older agent without it is taken for connected.
   returned: always
   type: bool
   sample: true
 online:
-  description: Whether the agent is connected and lists the endpoint O(name), if one was named.
+  description:
+    - Whether the agent is connected and has the endpoint O(name), if one was named, and that leads
+      to O(upstream).
   returned: always
   type: bool
   sample: true
@@ -113,7 +151,7 @@ action:
   sample: retry
 endpoints:
   description:
-    - The endpoints the agent lists, in no order.
+    - The endpoints of the agent, in no order.
     - An agent that lost its session may list dead ones, and one that came back with another URL the
       old one (both seen with agent 2.3). Only a request to the URL proves it.
   returned: success
@@ -137,7 +175,9 @@ endpoints:
       type: str
       sample: https
     connections:
-      description: How many connections visitors have made since the agent was started.
+      description:
+        - How many connections visitors have made since the agent was started; without an API, those
+          to all its endpoints.
       type: int
       sample: 12
 """
@@ -153,19 +193,23 @@ POLL = 0.1
 LINGER = 75
 
 
-def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> dict[str, t.Any]:
-    """Return the module's result once the endpoint ``name`` is online, or is not in time.
+def wait_for(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the module's result once the endpoint is online, or is not in time.
 
-    Does not wait for an agent that has given up.
+    Does not wait for an agent that has given up, nor where waiting does not help.
     """
+    name, seconds = params["name"], params["wait"]
     started = time.monotonic()
     while True:
-        log = _ngrok.read_log(log_file)
-        result = _ngrok.look(web_addr, name, log)
+        log = _ngrok.read_log(params["log_file"], params["pid"])
+        result = look(params, log)
         if result["online"]:
             return result
-        # Without its API the agent is only about to start, unless its log has come to an end.
-        ended = result["action"] and not result["running"]
+        in_vain = "stop" if result["waiting"] else "repair"
+        if result["action"] == in_vain and not result["error_code"]:
+            return result
+        # An agent that does not run is only about to start, unless its log has come to an end.
+        ended = result["action"] and not (result["running"] or result["waiting"])
         lingers = result["error_code"] == _ngrok.ALREADY_ONLINE and ended and _ngrok.lingers(log)
         if ended and not lingers:
             return result
@@ -173,6 +217,11 @@ def wait_for(name: str, web_addr: str, log_file: str | None, seconds: int) -> di
             late = f"The endpoint {name} is not online after {seconds} s. "
             return result | {"msg": result["msg"] if ended else late + result["msg"]}
         time.sleep(POLL)
+
+
+def look(params: dict[str, t.Any], log: str) -> dict[str, t.Any]:
+    """Return the module's result for an agent that has written ``log``."""
+    return _ngrok.look(params["web_addr"], params["name"], log, params["pid"], params["upstream"])
 
 
 def main() -> None:
@@ -183,18 +232,21 @@ def main() -> None:
             "name": {"type": "str"},
             "wait": {"type": "int", "default": 0},
             "log_file": {"type": "path"},
+            "pid": {"type": "int", "default": 0},
+            "upstream": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
-    name, web_addr = module.params["name"], module.params["web_addr"]
     seconds = module.params["wait"]
-    if seconds and not name:
+    if seconds and not module.params["name"]:
         module.fail_json(msg="wait needs the name of the endpoint to wait for")
     try:
         if seconds and not module.check_mode:
-            result = wait_for(name, web_addr, module.params["log_file"], seconds)
+            result = wait_for(module.params)
         else:
-            result = _ngrok.look(web_addr, name, _ngrok.read_log(module.params["log_file"]))
+            result = look(
+                module.params, _ngrok.read_log(module.params["log_file"], module.params["pid"])
+            )
     except OSError as exc:
         module.fail_json(msg=str(exc))
     if seconds and not (result["online"] or module.check_mode):

@@ -1,4 +1,4 @@
-"""What the modules read of an agent, with two real ones: 2.3.41 and 3.0.4.
+"""Real agents 2.3.41 and 3.0.4 below their supervisor, and what the modules read of them.
 
 Their configurations are for these tests only: the role writes the grammar of agents 3.16 and newer,
 which nobody can have without ngrok's server.
@@ -6,22 +6,32 @@ which nobody can have without ngrok's server.
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
+from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _ngrok
 
 from tests.support import CHECKOUT
 from tests.support.accounts import Account
-from tests.support.breakages import mend
+from tests.support.breakages import answers, mend
 from tests.support.edge.client import Edge, fetch
+from tests.support.hosts.client import AS_ROOT
 from tests.support.modules import run_module
 from tests.support.ports import free_port
+from tests.support.processes import descendants
 from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
@@ -30,7 +40,7 @@ COMMON = """
 authtoken: {token}
 server_addr: {edge.agent}
 root_cas: {edge.ca}
-web_addr: {web_addr}
+web_addr: false
 console_ui: false
 log: stdout
 log_format: json
@@ -43,65 +53,142 @@ GRAMMARS = {
     "2": ("update: false", "bind_tls: true"),
     "3": ('version: "2"\nupdate_check: false', "schemes: [https]"),
 }
+API = {"2": {"web_addr": "WEB_ADDR"}, "3": {"version": "2", "web_addr": "WEB_ADDR"}}
+SUPERVISOR = CHECKOUT / "roles/ngrok/files/supervisor.py"
+
+# A server that writes down who asked it. It takes the port as soon as it is free.
+SERVER = """
+import http.server, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print(self.path, self.headers.get("Cookie"), flush=True)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.argv[2].encode())
+    def log_message(self, *words):
+        pass
+while True:
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Page)
+        break
+    except OSError:
+        pass
+server.serve_forever()
+"""
 
 
 @dataclass
 class Agent:
-    """A real agent in a tmux session, as the role ngrok starts it."""
+    """A real agent below its supervisor in a tmux session, as the role ngrok starts it."""
 
     release: str
     edge: Edge
     upstream: str
     account: Account
     web_addr: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
+    pid: int = 0
+
+    @property
+    def base(self) -> Path:
+        return self.account.home
 
     @property
     def log_file(self) -> Path:
-        return self.account.home / "agent.log"
+        return self.base / "agent.log"
 
-    def start(self, options: str = "", web_addr: str = "") -> dict[str, Any]:
+    def start(self, options: str = "", *, api: str = "false", upstream: str = "") -> dict[str, Any]:
         """Start it, or start it again; what the module says of the session."""
         head, https = GRAMMARS[self.release]
-        config = self.account.home / "ngrok.yml"
+        config = self.base / "ngrok.yml"
         config.write_text(
             head
             + COMMON.format(
                 token=TOKEN,
                 edge=self.edge,
-                web_addr=web_addr or self.web_addr,
-                upstream=self.upstream,
+                upstream=upstream or self.upstream,
                 options=f"{https}{options}",
             )
         )
+        told = {
+            "upstream": upstream or self.upstream,
+            "api": api,
+            "web_addr": self.web_addr,
+            "api_config": json.dumps(API[self.release]),
+            "reads": [str(config), str(self.edge.ca)],
+            "connect_url": self.edge.agent,
+        }
+        (self.base / "supervisor.json").write_text(json.dumps(told))
+        self.log_file.unlink(missing_ok=True)
         binary = CHECKOUT / f".cache/ngrok-agent-{self.release}/ngrok"
-        return run_module(
+        words = [str(binary), "start", f"--config={config}", "jupyter"]
+        started = run_module(
             "tmux_session",
             name="ngrok",
             socket_name=self.account.socket_name,
-            argv=[str(binary), "start", f"--config={config}", "jupyter"],
-            chdir=str(self.account.home),
-            log_file=str(self.log_file),
+            socket_dir=str(self.account.socket.parent),
+            argv=[sys.executable, "-I", "-S", str(SUPERVISOR), str(self.base), "--", *words],
+            chdir=str(self.base),
             timeout=0,
         )
+        self.pid = started["pid"]
+        return started
 
     def end(self) -> None:
         run_module(
-            "tmux_session", name="ngrok", socket_name=self.account.socket_name, state="absent"
+            "tmux_session",
+            name="ngrok",
+            socket_name=self.account.socket_name,
+            socket_dir=str(self.account.socket.parent),
+            state="absent",
         )
 
-    def wait(self, seconds: int) -> dict[str, Any]:
+    def wait(self, seconds: int, upstream: str = "") -> dict[str, Any]:
         """What the module says that waits for the endpoint."""
         return run_module(
             "ngrok_endpoint_info",
-            web_addr=self.web_addr,
             name="jupyter",
             wait=seconds,
             log_file=str(self.log_file),
+            pid=self.pid,
+            upstream=upstream,
         )
 
-    def look(self) -> dict[str, Any]:
+    def look(self, upstream: str = "") -> dict[str, Any]:
         """The same without waiting, and without a process."""
-        return _ngrok.look(self.web_addr, "jupyter", _ngrok.read_log(str(self.log_file)))
+        log = _ngrok.read_log(str(self.log_file))
+        return _ngrok.look("127.0.0.1:4040", "jupyter", log, self.pid, upstream)
+
+    def process(self) -> int:
+        """The agent's own process, 0 while there is none."""
+        below = descendants(self.pid)[1:]
+        return below[-1] if below else 0
+
+    def listens(self) -> list[int]:
+        """The processes below the session that listen anywhere."""
+        pids = descendants(self.pid)
+        sockets = {inode for _, inode, _ in _listener._listening_sockets()}
+        return [pid for pid in pids if sockets & set(open_sockets(pid))]
+
+
+def open_sockets(pid: int) -> list[str]:
+    """The inodes of the sockets that a process has open."""
+    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+    return [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
+
+
+@contextmanager
+def server(port: int, says: str, log: Path, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that takes a port as soon as it is free, and writes down what it is asked."""
+    with (
+        log.open("wb") as asked,
+        subprocess.Popen(
+            [*prefix, "/usr/bin/python3", "-c", SERVER, str(port), says], stdout=asked, cwd="/"
+        ) as running,
+    ):
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +242,7 @@ def agent(machine: Agent) -> Iterator[Agent]:
 
 @pytest.fixture
 def running(agent: Agent) -> Agent:
-    """An agent that is online."""
+    """An agent that is online, without an API."""
     agent.start()
     assert agent.wait(30)["online"]
     return agent
@@ -168,13 +255,23 @@ def endpoint(agent: Agent) -> dict[str, Any]:
     return found
 
 
-def test_its_endpoint_is_read_from_its_api(running: Agent) -> None:
-    found = running.look()
+@pytest.mark.parametrize(("api", "state"), [("false", "off"), ("true", "on")])
+def test_its_endpoint_is_read_from_its_log_and_from_its_api(
+    agent: Agent, api: str, state: str
+) -> None:
+    agent.start(api=api)
+    assert agent.wait(30)["online"]
 
-    (served,) = running.edge.state()["endpoints"]
+    found = agent.look(agent.upstream)
+
+    (served,) = agent.edge.state()["endpoints"]
+    where = f" answers on {agent.web_addr}" if state == "on" else " runs"
     assert found == {
         "running": True,
-        "msg": f"The agent answers on {running.web_addr} with 1 endpoint.",
+        "waiting": False,
+        "api": state,
+        "api_reason": f"ngrok_api is {api}",
+        "msg": f"The agent{where} with 1 endpoint.",
         # Neither has the path that tells.
         "version": "",
         "status": "",
@@ -186,21 +283,27 @@ def test_its_endpoint_is_read_from_its_api(running: Agent) -> None:
             {
                 "name": "jupyter",
                 "url": served["url"],
-                "upstream": running.upstream,
-                "proto": "https",
+                "upstream": agent.upstream,
+                # The log has only the URL, which is a local one here.
+                "proto": "https" if state == "on" else "http",
                 "connections": 0,
             }
         ],
     }
+    # No other account has anything to talk to.
+    assert agent.listens() == ([agent.process()] if state == "on" else [])
+    assert (agent.log_file.stat().st_mode & 0o777) == 0o600
 
 
-def test_it_counts_the_visitors(running: Agent) -> None:
-    url = endpoint(running)["url"]
+@pytest.mark.parametrize("api", ["false", "true"])
+def test_it_counts_the_visitors(agent: Agent, api: str) -> None:
+    agent.start(api=api)
+    url = agent.wait(30)["endpoints"][0]["url"]
 
     for _ in range(2):
         assert fetch(url, "/api").status == 200
 
-    wait_until(lambda: endpoint(running)["connections"] == 2)
+    wait_until(lambda: endpoint(agent)["connections"] == 2)
 
 
 def test_a_session_that_was_dropped_is_open_again_by_itself(running: Agent) -> None:
@@ -228,7 +331,6 @@ def test_it_waits_for_a_service_that_is_away(running: Agent) -> None:
 
     assert "The agent cannot reach ngrok's service: " in away["msg"]
     assert "It keeps trying." in away["msg"]
-    # Its API goes on to list the endpoint, so that only its log tells.
     assert [found["url"] for found in away["endpoints"]] == [url]
     assert (away["running"], away["connected"], away["online"]) == (True, False, False)
     assert (away["action"], away["error_code"]) == ("retry", "")
@@ -325,14 +427,122 @@ def test_the_endpoint_of_one_that_crashed_is_waited_for(agent: Agent) -> None:
     assert agent.wait(30)["online"]
 
 
-def test_a_port_that_is_taken_is_told(agent: Agent, upstream: str) -> None:
-    taken = upstream.removeprefix("http://")
-    agent.start(web_addr=taken)
-    wait_until(lambda: not agent.account.pids())
+def test_where_its_port_is_taken_it_does_without_its_api(agent: Agent, upstream: str) -> None:
+    agent.web_addr, own = upstream.removeprefix("http://"), agent.web_addr
+    agent.start(api="true")
 
-    assert agent.look()["msg"] == (
-        f"The agent gave up: listen tcp {taken}: bind: address already in use."
+    found = agent.wait(30)
+
+    agent.web_addr = own
+    assert found["online"]
+    taken = upstream.removeprefix("http://")
+    assert (found["api"], found["api_reason"]) == ("off", f"{taken} is taken")
+
+
+def ask(agent: Agent, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    """Ask the agent's API as anybody on the machine could; empty where it refuses."""
+    request = urllib.request.Request(
+        f"http://{agent.web_addr}/api/tunnels{path}",
+        json.dumps(body).encode() if body else None,
+        {"Content-Type": "application/json"},
+        method=method,
     )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read() or b"{}")
+            return found
+    except urllib.error.HTTPError:
+        return {}
+
+
+def test_its_api_publishes_no_file_of_the_account(agent: Agent) -> None:
+    secret = agent.account.home.parent / "secret"
+    secret.mkdir(exist_ok=True)
+    (secret / "key.txt").write_text("of nobody else's concern")
+    agent.start(api="true")
+    assert agent.wait(30)["api"] == "on"
+
+    thief = {"name": "thief", "proto": "http", "addr": f"file://{secret}"}
+    url = ask(agent, "POST", "", thief).get("public_url", "")
+
+    # Agent 3 opens a tunnel that has nothing to show, agent 2 none at all.
+    answer = fetch(url, "/key.txt") if url else None
+    assert answer is None or (answer.status != 200 and b"concern" not in answer.body)
+    assert ask(agent, "GET", "/jupyter")["name"] == "jupyter"
+
+
+def test_an_endpoint_that_somebody_has_led_elsewhere_is_not_ours(agent: Agent) -> None:
+    agent.start(api="true")
+    assert agent.wait(30, upstream=agent.upstream)["online"]
+    ask(agent, "DELETE", "/jupyter")
+    elsewhere = f"http://127.0.0.1:{free_port()}"
+    stolen = {"name": "jupyter", "proto": "http", "addr": elsewhere}
+    url = ask(agent, "POST", "", stolen)["public_url"]
+
+    found = agent.wait(30, upstream=agent.upstream)
+
+    assert found["failed"]
+    assert found["msg"].startswith(f"The tunnel leads to {elsewhere}, and not to {agent.upstream}.")
+    assert (found["online"], found["action"]) == (False, "repair")
+    assert url not in str(found)
+
+
+def test_it_ends_with_its_server_and_comes_back_with_the_next_one(
+    agent: Agent, tmp_path: Path
+) -> None:
+    port = free_port()
+    with server(port, "first", tmp_path / "first") as first:
+        wait_until(lambda: answers(port))
+        agent.start(upstream=f"http://127.0.0.1:{port}")
+        url = agent.wait(30)["endpoints"][0]["url"]
+        assert fetch(url, "/").body == b"first"
+        first.kill()
+        closed = time.monotonic()
+        wait_until(lambda: agent.look()["waiting"] and not agent.process())
+        closed = time.monotonic() - closed
+    wait_until(lambda: agent.edge.state()["endpoints"] == [])
+    found = agent.look()
+    assert (found["waiting"], found["running"], found["online"]) == (True, False, False)
+    assert found["msg"].startswith("The tunnel is closed, because no server runs at http://127.0")
+    assert closed < 5, "it takes a tenth of a second"
+
+    with server(port, "second", tmp_path / "second"):
+        again = agent.wait(30)
+
+        assert again["online"]
+        assert fetch(again["endpoints"][0]["url"], "/").body == b"second"
+
+
+def test_a_stranger_who_takes_the_port_of_its_server_gets_no_visitor(
+    agent: Agent, tmp_path: Path
+) -> None:
+    port, gone = free_port(), threading.Event()
+    as_nobody = [*AS_ROOT, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with server(port, "ours", tmp_path / "ours") as ours:
+        wait_until(lambda: answers(port))
+        agent.start(upstream=f"http://127.0.0.1:{port}")
+        url = agent.wait(30)["endpoints"][0]["url"]
+
+        def visit() -> None:
+            while not gone.is_set():
+                with suppress(OSError):
+                    fetch(url, "/")
+
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        try:
+            with server(port, "stranger", tmp_path / "stranger", *as_nobody):
+                wait_until(lambda: (tmp_path / "ours").read_text())
+                ours.kill()
+                wait_until(lambda: "of the account nobody listens" in agent.look()["msg"])
+                found = agent.wait(30)
+        finally:
+            gone.set()
+            visitor.join()
+
+    assert found["failed"]
+    assert (found["waiting"], found["action"]) == (True, "stop")
+    assert (tmp_path / "stranger").read_text() == ""
 
 
 def test_a_configuration_that_it_cannot_read_is_named(agent: Agent) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
 
 from tests.support.accounts import Account, pack_agent
 from tests.support.breakages import kill
 from tests.support.edge.client import Edge
 from tests.support.plays import refused
+from tests.support.processes import descendants
+from tests.support.sites import Site
 from tests.support.waiting import wait_until
 
 PLAY = """
@@ -26,8 +29,11 @@ PLAY = """
 
 @pytest.fixture(scope="module")
 def machine(new_account: Callable[[], Account], service: Edge) -> Iterator[Account]:
-    """An account with an agent that was installed from an archive, and nothing else."""
+    """An account with an agent that was installed from an archive, and a server of its own."""
     account = new_account()
+    site = Site()
+    threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    account.variables["ngrok_upstream_url"] = site.url
     account.variables["ngrok_url"] = f"http://lingering.localhost:{service.visitor_port}"
     for entry_point in ("main", "session"):
         (account.home / f"{entry_point}.yml").write_text(PLAY.format(entry_point=entry_point))
@@ -36,6 +42,8 @@ def machine(new_account: Callable[[], Account], service: Edge) -> Iterator[Accou
     assert play.status == 0, play.output
     yield account
     account.stop()
+    site.shutdown()
+    site.server_close()
 
 
 def installed(account: Account) -> Path:
@@ -46,7 +54,7 @@ def installed(account: Account) -> Path:
 
 def program(account: Account) -> Path:
     """The agent that runs."""
-    return Path(f"/proc/{account.pids()['ngrok']}/exe").readlink()
+    return Path(f"/proc/{descendants(account.pids()['ngrok'])[-1]}/exe").readlink()
 
 
 def test_an_archive_with_the_right_checksum_is_installed(machine: Account) -> None:
@@ -79,8 +87,8 @@ def test_the_endpoint_of_an_agent_that_crashed_is_waited_for(machine: Account, e
 
     def let_go() -> None:
         # The new agent was refused, and so somebody waits.
-        log = machine.state / "ngrok/agent.log"
-        wait_until(lambda: "ERR_NGROK_334" in log.read_text())
+        log = str(machine.state / "ngrok/agent.log")
+        wait_until(lambda: "ERR_NGROK_334" in _ngrok.read_log(log))
         edge.fault(linger=False)
 
     gone = threading.Thread(target=let_go)

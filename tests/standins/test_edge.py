@@ -32,6 +32,7 @@ from tests.support.edge.client import Edge, fetch
 from tests.support.edge.muxado import HEADER, SYN, WORD, Frame
 from tests.support.edge.service import SERVER_INFO
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -480,6 +481,19 @@ def test_without_keep_host_a_dropped_agent_comes_back_under_another_host(
     assert fetch(before["url"]).status == 404
     # Agent 2.3 goes on showing its first address: only a visit tells whether an address works.
     assert agent.url() == before["url"]
+
+
+def test_an_agent_that_is_started_anew_has_the_host_of_its_account(
+    binary: Path, edge: Edge, tmp_path: Path
+) -> None:
+    urls = []
+    for _ in range(2):
+        with Agent(binary, edge, 9, tmp_path) as agent:
+            agent.wait_until_online()
+            urls.append(endpoint_at(edge)["url"])
+        wait_until(lambda: not edge.state()["endpoints"])
+
+    assert urls[0] == urls[1]
 
 
 def test_a_changed_host_stays_once_hosts_are_kept_again(edge: Edge, agent: Agent) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from ansible_collections.anywhere.notebook.plugins.filter.ngrok_policy import ngrok_policy
 
 HERE = Path(__file__).resolve().parent
 ROLE = HERE.parents[1] / "roles/ngrok"
@@ -57,7 +58,6 @@ AWKWARD_TOKEN = """2x"y'z: #1 \\n %s & *a !b"""
 MINIMAL = {
     "ngrok_authtoken": "2unitTESTtoken",
     "ngrok_upstream_url": "http://127.0.0.1:8888",
-    "__tmux_preflight": {"listens_on": "127.0.0.1:4040"},
 }
 POLICY = {
     "on_http_request": [
@@ -73,7 +73,7 @@ FULL = {
     "ngrok_url": "https://example.ngrok.app",
     "ngrok_upstream_url": "http://127.0.0.1:9999",
     "ngrok_traffic_policy": POLICY,
-    "__tmux_preflight": {"listens_on": "127.0.0.1:4141"},
+    "ngrok_login_limit": 12,
     "ngrok_connect_url": "connect.example.org:443",
     "ngrok_connect_cas": "/home/zoe/my authorities.pem",
     "ngrok_endpoint_name": "my lab: #1",
@@ -82,7 +82,12 @@ CASES = {
     "v3-minimal": MINIMAL | {"__ngrok_agent_version": "3.39.9"},
     "v3-full": FULL | {"__ngrok_agent_version": "3.39.9"},
     "v2-minimal": MINIMAL | {"__ngrok_agent_version": "2.3.41"},
-    "v2-full": FULL | {"__ngrok_agent_version": "2.3.41", "ngrok_traffic_policy": {}},
+    "v2-full": FULL
+    | {
+        "__ngrok_agent_version": "2.3.41",
+        "ngrok_traffic_policy": {},
+        "ngrok_login_limit": 0,
+    },
     "v2-bare-domain": MINIMAL
     | {"__ngrok_agent_version": "2.3.41", "ngrok_url": "example.ngrok.app"},
 }
@@ -93,6 +98,8 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     """The configuration of every case, read back."""
     directory = tmp_path_factory.mktemp("ngrok")
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    policy = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__ngrok_policy"]
+    defaults["__ngrok_policy"] = policy
     plays = [
         {
             "hosts": "localhost",
@@ -115,7 +122,11 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     playbook.write_text(json.dumps(plays))
     done = subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", playbook],
-        env={**os.environ, "ANSIBLE_HOME": str(directory / "home")},
+        env=os.environ
+        | {
+            "ANSIBLE_HOME": str(directory / "home"),
+            "ANSIBLE_COLLECTIONS_PATH": str(HERE.parents[1] / ".venv/collections"),
+        },
         cwd=directory,
         capture_output=True,
         text=True,
@@ -151,6 +162,24 @@ def test_an_agent_3_gets_only_what_it_knows(configs: dict[str, Any], case: str) 
             },
             id="slash",
         ),
+        pytest.param(
+            {
+                "version": 3,
+                "agent": {},
+                "endpoints": [
+                    {
+                        "name": "a",
+                        "upstream": {"url": "1"},
+                        "traffic_policy": {
+                            "on_http_request": [
+                                {"actions": [{"type": "rate-limit", "config": {"capacity": 5}}]}
+                            ]
+                        },
+                    }
+                ],
+            },
+            id="half-a-limit",
+        ),
     ],
 )
 def test_the_schema_refuses_what_the_agent_refuses(wrong: dict[str, Any]) -> None:
@@ -163,7 +192,7 @@ def test_an_agent_3_gets_no_more_than_it_needs(configs: dict[str, Any]) -> None:
         "version": 3,
         "agent": {
             "authtoken": "2unitTESTtoken",
-            "web_addr": "127.0.0.1:4040",
+            "web_addr": False,
             "console_ui": False,
             "log": "stdout",
             "log_format": "json",
@@ -184,11 +213,10 @@ def test_values_reach_an_agent_3_as_they_are(configs: dict[str, Any]) -> None:
             "name": "my lab: #1",
             "url": "https://example.ngrok.app",
             "upstream": {"url": "http://127.0.0.1:9999"},
-            "traffic_policy": POLICY,
+            "traffic_policy": ngrok_policy(POLICY, logins=12)["document"],
         }
     ]
     assert agent["authtoken"] == AWKWARD_TOKEN
-    assert agent["web_addr"] == "127.0.0.1:4141"
     assert agent["connect_url"] == "connect.example.org:443"
     assert agent["connect_cas"] == "/home/zoe/my authorities.pem"
 
@@ -202,7 +230,7 @@ def test_an_agent_2_gets_only_what_it_knows(configs: dict[str, Any], case: str) 
 def test_an_agent_2_gets_no_more_than_it_needs(configs: dict[str, Any]) -> None:
     assert configs["v2-minimal"] == {
         "authtoken": "2unitTESTtoken",
-        "web_addr": "127.0.0.1:4040",
+        "web_addr": False,
         "console_ui": False,
         "log": "stdout",
         "log_format": "json",
@@ -224,7 +252,6 @@ def test_values_reach_an_agent_2_as_they_are(configs: dict[str, Any]) -> None:
     config = configs["v2-full"]
 
     assert config["authtoken"] == AWKWARD_TOKEN
-    assert config["web_addr"] == "127.0.0.1:4141"
     assert config["server_addr"] == "connect.example.org:443"
     assert config["root_cas"] == "/home/zoe/my authorities.pem"
     assert list(config["tunnels"]) == ["my lab: #1"]

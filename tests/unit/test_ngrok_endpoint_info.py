@@ -112,10 +112,11 @@ def refused(code: str, *words: str) -> list[str]:
     return [STARTED[0], *lines, *text.split("\r\n")]
 
 
-def write_log(tmp_path: Path, lines: list[str]) -> str:
-    """A log as tmux writes what the agent prints; its path."""
+def write_log(tmp_path: Path, lines: list[str], web_addr: str = "127.0.0.1:4040") -> str:
+    """A log as tmux writes what an agent with an API prints; its path."""
     log = tmp_path / "agent.log"
-    log.write_bytes("".join(f"{line}\r\n" for line in lines).encode())
+    text = "".join(f"{line}\r\n" for line in lines)
+    log.write_bytes(text.replace('"addr":"127.0.0.1:4040"', f'"addr":"{web_addr}"').encode())
     return str(log)
 
 
@@ -137,10 +138,9 @@ def given_up(run_module: Run, closed_address: str, tmp_path: Path) -> Callable[.
         started = time.monotonic()
         result = run_module(
             "ngrok_endpoint_info",
-            web_addr=closed_address,
             name="jupyter",
             wait=wait,
-            log_file=write_log(tmp_path, lines),
+            log_file=write_log(tmp_path, lines, closed_address),
         )
         assert time.monotonic() - started < 10
         assert result["failed"]
@@ -193,6 +193,9 @@ def test_every_agent_is_reported_in_one_shape(
     assert result | {"invocation": 0} == {
         "changed": False,
         "running": True,
+        "waiting": False,
+        "api": "",
+        "api_reason": "",
         "msg": f"The agent answers on {site.address} with 1 endpoint.",
         "version": version,
         "status": word,
@@ -410,7 +413,7 @@ def test_an_agent_of_2_3_is_connected_when_its_log_says_so(
 ) -> None:
     site.answer("/api/tunnels", tunnels(TUNNEL))
 
-    result = info(name="jupyter", log_file=write_log(tmp_path, [*STARTED, *lines]))
+    result = info(name="jupyter", log_file=write_log(tmp_path, [*STARTED, *lines], site.address))
 
     found = {key: result[key] for key in ("running", "connected", "online", "action")}
     assert found == {
@@ -494,7 +497,9 @@ def test_a_service_that_cannot_be_reached_is_told(
     result = info(
         name="jupyter",
         wait=1,
-        log_file=write_log(tmp_path, [STARTED[0], json.dumps(record, separators=(",", ":"))]),
+        log_file=write_log(
+            tmp_path, [STARTED[0], json.dumps(record, separators=(",", ":"))], site.address
+        ),
     )
 
     assert result["msg"].startswith(

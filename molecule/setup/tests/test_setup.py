@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from testinfra.host import Host
 
 STATE = "/home/dev/.local/share/anywhere-notebook"
+PANE = f"tmux -S {STATE}/tmux/notebook list-panes -t =%s -F '#{{pane_pid}}'"
 
 
 def test_both_sessions_run_under_the_accounts_systemd_manager(host: Host) -> None:
     for session in ("jupyter", "ngrok"):
-        pane = host.check_output("tmux -L notebook list-panes -t =%s -F '#{pane_pid}'", session)
+        pane = host.check_output(PANE, session)
         assert "/user@1000.service/" in host.file(f"/proc/{pane}/cgroup").content_string
 
 
-@pytest.mark.parametrize("port", [8888, 4040])
-def test_nothing_is_open_to_the_network(host: Host, port: int) -> None:
-    assert host.socket(f"tcp://127.0.0.1:{port}").is_listening
-    assert not host.socket(f"tcp://0.0.0.0:{port}").is_listening
-    assert not host.socket(f"tcp://:::{port}").is_listening
+def test_nothing_is_open_to_the_network(host: Host) -> None:
+    assert host.socket("tcp://127.0.0.1:8888").is_listening
+    assert not host.socket("tcp://0.0.0.0:8888").is_listening
+    assert not host.socket("tcp://:::8888").is_listening
+
+
+def test_the_agent_has_no_api_where_another_account_can_log_in(host: Host) -> None:
+    """The account lab can; its API would give each of them the other one's files."""
+    assert "lab" in host.check_output("cut -d: -f1 /etc/passwd").split()
+    assert not host.socket("tcp://127.0.0.1:4040").is_listening
+    log = host.check_output(f"cat {STATE}/ngrok/agent.log")
+    (started,) = (json.loads(line) for line in log.splitlines() if '"agent starts"' in line)
+    assert (started["api"], started["confined"]) == ("off", True)
+    assert "lab" in started["why"]
 
 
 def test_what_was_written_is_for_its_owner_only(host: Host) -> None:
@@ -30,11 +39,3 @@ def test_what_was_written_is_for_its_owner_only(host: Host) -> None:
 
 def test_the_system_still_belongs_to_root(host: Host) -> None:
     assert {host.file(path).user for path in ("/", "/etc", "/usr", "/var", "/home")} == {"root"}
-
-
-def test_the_agent_shows_its_endpoint_on_the_host(host: Host) -> None:
-    tunnels = host.check_output(
-        "python3 -c 'import urllib.request as r;"
-        'print(r.urlopen("http://127.0.0.1:4040/api/tunnels").read().decode())\''
-    )
-    assert [tunnel["name"] for tunnel in json.loads(tunnels)["tunnels"]] == ["jupyter"]

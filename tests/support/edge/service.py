@@ -95,6 +95,8 @@ class Service:
         self.endpoints: dict[str, Endpoint] = {}
         # Labels by the token of their Bind, so that an agent that comes back finds its host name.
         self._labels: dict[str, str] = {}
+        # By the authtoken of the account.
+        self._domains: dict[str, str] = {}
         # Where visitors come in; known once that listener is up.
         self.visitor_port = 0
 
@@ -217,7 +219,7 @@ class Service:
             return {"Error": self._error("ERR_NGROK_4018", agent)}
         opts, extra = request.get("opts") or {}, request.get("extra") or {}
         token = str(extra.get("token") or "")
-        label = self._label(opts, token)
+        label = self._label(opts, token, agent)
         url = f"http://{label}.localhost:{self.visitor_port}"
         if self.faults.bind_error:
             log.info("session %s: %s refused", agent.id, url)
@@ -249,8 +251,8 @@ class Service:
             "Extra": {"Token": token, "TunnelID": f"tn_{endpoint.id}"},
         }
 
-    def _label(self, opts: dict[str, Any], token: str) -> str:
-        """The first label of an endpoint's host name: asked for, kept, or new."""
+    def _label(self, opts: dict[str, Any], token: str, agent: Agent) -> str:
+        """The first label of an endpoint's host name: asked for, kept, the account's, or new."""
         for key in ("Hostname", "Domain", "Subdomain", "URL"):
             wanted = str(opts.get(key) or "").rpartition("://")[2].partition(".")[0].lower()
             if re.fullmatch(r"[a-z0-9-]+", wanted):
@@ -258,7 +260,15 @@ class Service:
         # The token starts with the label it was given out for, so an edge that was started again
         # keeps host names too.
         kept = self._labels.get(token) or token.rpartition("-")[0]
-        return kept if kept and self.faults.keep_host else secrets.token_hex(4)
+        if not kept:
+            # An account without a plan has one domain (ngrok's "Free Plan Limits").
+            kept = self._domains.get(agent.token, "")
+            if any(e.label == kept for e in self.endpoints.values()):
+                kept = ""
+        label = kept if kept and self.faults.keep_host else secrets.token_hex(4)
+        if agent.token not in self._domains or not self.faults.keep_host:
+            self._domains[agent.token] = label
+        return label
 
     def _unbind(self, agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
         endpoint = self.endpoints.get(str(request.get("id")))

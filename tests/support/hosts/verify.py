@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -29,13 +30,6 @@ token, url, method = open(sys.argv[1]).read(), sys.argv[2], sys.argv[3]
 headers = {"Authorization": "token " + token.strip()}
 reply = urllib.request.urlopen(urllib.request.Request(url, None, headers, method=method))
 print(reply.read().decode() or "null")
-"""
-
-# argv: port of the agent's API. Prints the public address, or nothing.
-TUNNELS = """\
-import json, sys, urllib.request
-reply = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/api/tunnels")
-print(*(tunnel["public_url"] for tunnel in json.load(reply)["tunnels"]))
 """
 
 
@@ -80,8 +74,14 @@ class Notebook:
     @property
     def url(self) -> str:
         """The public address that the agent has."""
-        ask = ["python3", "-c", TUNNELS, self.read("ngrok/port")]
-        return wait_until(lambda: self.root(*ask).strip(), what="a public address")
+        return wait_until(self._opened, what="a public address")
+
+    def _opened(self) -> str:
+        """What the log says that the agent has opened since its supervisor spoke last."""
+        log = self.machine.run(["cat", f"{self.state}/ngrok/agent.log"], check=False).stdout
+        since = log.rpartition('"obj":"supervisor"')[2]
+        found = re.findall(r'"msg":"started tunnel".*"url":"([^"]+)"', since)
+        return found[-1] if found else ""
 
     def root(self, *words: str) -> str:
         """What a command prints that root runs on the host."""
@@ -93,7 +93,7 @@ class Notebook:
 
     def processes(self) -> dict[str, int]:
         """The process of each session whose command runs."""
-        socket = f"/tmp/tmux-{self.uid}/notebook"
+        socket = f"{self.state}/tmux/notebook"
         fields = "#{session_name} #{pane_pid} #{pane_dead}"
         ask = ["tmux", "-S", socket, "list-panes", "-a", "-F", fields]
         # Without a server there are none.
