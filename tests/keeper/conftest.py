@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from pytest_jupyter.jupyter_core import (
     jp_environ,
     jp_home_dir,
     jp_kernel_dir,
-    jp_runtime_dir,
     jp_system_config_path,
     jp_system_jupyter_path,
     pytest_pycollect_makeitem,
@@ -66,7 +66,6 @@ __all__ = [
     "jp_logging_stream",
     "jp_nbconvert_templates",
     "jp_root_dir",
-    "jp_runtime_dir",
     "jp_server_cleanup",
     "jp_serverapp",
     "jp_system_config_path",
@@ -80,6 +79,13 @@ SHIPPED = CHECKOUT / "roles/jupyter/files/keeper/data/etc/jupyter/jupyter_server
 
 
 @pytest.fixture
+def jp_runtime_dir() -> Iterator[Path]:
+    """A directory whose name leaves room for those of kernels' sockets."""
+    with tempfile.TemporaryDirectory(prefix="k-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
 def jp_server_config(tmp_path: Path) -> Config:
     """Settings as the role makes them, and shorter times of Jupyter's own."""
     config = Config(json.loads((SHIPPED / "notebook_keeper.json").read_text()))
@@ -87,6 +93,7 @@ def jp_server_config(tmp_path: Path) -> Config:
         {"jupyter_server_fileid": True, "jupyter_server_ydoc": True}
     )
     config.KernelManager.cache_ports = False
+    config.KernelManager.transport = "ipc"
     config.YDocExtension.session_store_path = str(tmp_path / "sessions.json")
     config.SQLiteYStore.db_path = str(tmp_path / "history.db")
     config.BaseFileIdManager.db_path = str(tmp_path / "files.db")
