@@ -94,14 +94,14 @@ def test_the_bookmark_leads_to_the_notebook(notebook: Account, page: Page) -> No
     expect(page).to_have_url(re.compile(re.escape(url) + LOGIN.pattern))
 
 
-def test_a_wrong_password_is_refused_with_jupyters_message(page: Page) -> None:
+def test_a_wrong_password_is_refused_and_the_page_says_so(page: Page) -> None:
     page.goto("/")
     expect(page).to_have_url(LOGIN)
-    expect(page.get_by_text("Invalid credentials")).not_to_be_visible()
+    expect(page.get_by_text("This is not the password.")).not_to_be_visible()
 
     log_in(page, "a wrong password")
 
-    expect(page.get_by_text("Invalid credentials")).to_be_visible()
+    expect(page.get_by_text("This is not the password.")).to_be_visible()
     page.goto("/lab")
     expect(page).to_have_url(LOGIN)
 

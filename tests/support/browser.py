@@ -92,7 +92,7 @@ def chromium(home: Path) -> Iterator[Browser]:
 
 def log_in(page: Page, password: str) -> None:
     """Type a password on the login page."""
-    page.get_by_label("Password or token:").fill(password)
+    page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in", exact=True).click()
 
 

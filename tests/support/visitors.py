@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
 
 from websockets.sync.client import ClientConnection, connect
@@ -22,11 +22,13 @@ SECONDS = 30.0
 class Visitor:
     """Cookies and requests at one public URL.
 
-    Connects to 127.0.0.1 and sends the host name: glibc does not resolve ``*.localhost``.
+    Connects to 127.0.0.1 and sends the host name: glibc does not resolve ``*.localhost``. Where no
+    agent is between them, ``forwarded`` has what one would add.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, forwarded: dict[str, str] | None = None) -> None:
         self.url = url
+        self._forwarded = forwarded or {}
         self._netloc = urlsplit(url).netloc
         self._port = urlsplit(url).port
         self._cookies = CookieJar()
@@ -37,22 +39,24 @@ class Visitor:
     def page(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Return status, path after redirects, and text of a page; with ``form``, by POST."""
         data = urlencode(form).encode() if form else None
-        return self._open(Request(self._address(path), data, {"Host": self._netloc}))
+        return self._open(Request(self._address(path), data, self._headers))
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         """Return the JSON answer of Jupyter's REST API."""
-        headers = {"Host": self._netloc, "X-XSRFToken": self._cookie("_xsrf")}
+        headers = self._headers | {"X-XSRFToken": self._cookie("_xsrf")}
         data = None if body is None else json.dumps(body).encode()
         status, _, text = self._open(Request(self._address(path), data, headers, method=method))
         assert status < 400, text
         return json.loads(text or "null")
 
-    def log_in(self, password: str) -> bool:
-        """Type a password on the login page; return whether it was accepted."""
+    def log_in(self, password: str, landing: str = "/lab") -> bool:
+        """Type a password on the login page, on the way to another; return whether one is there."""
         _, _, form = self.page("/login")
         found = re.search(r'name="_xsrf" value="([^"]+)"', form)
         assert found, form
-        status, _, _ = self.page("/login?next=%2Flab", {"_xsrf": found[1], "password": password})
+        status, _, _ = self.page(
+            f"/login?next={quote(landing)}", {"_xsrf": found[1], "password": password}
+        )
         return status == 200
 
     def kernel(self, kind: str = "python3") -> str:
@@ -89,7 +93,7 @@ class Visitor:
             connect(
                 f"ws://{self._netloc}{path}",
                 sock=raw,
-                additional_headers={"Cookie": cookies, "Origin": self.url},
+                additional_headers=self._forwarded | {"Cookie": cookies, "Origin": self.url},
             ) as channel,
         ):
             yield channel
@@ -135,6 +139,10 @@ class Visitor:
             reply = json.loads(channel.recv(SECONDS))
             if reply["parent_header"].get("msg_id") == message_id:
                 yield reply
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return self._forwarded | {"Host": self._netloc}
 
     def _address(self, path: str) -> str:
         return f"http://127.0.0.1:{self._port}{path}"
