@@ -4,15 +4,27 @@
 """What this collection knows about a Jupyter server's REST API. Private to the collection.
 
 The routes are those of jupyter_server's ``services/api/api.yaml``: ``/api`` needs no login,
-``/api/status``, ``/api/kernels``, ``/api/sessions`` and ``/api/terminals`` do.
+``/api/status``, ``/api/kernels``, ``/api/sessions`` and ``/api/terminals`` do. Two are those of our
+own guard, which is loaded into the server: ``/notebook-proof``, without a login, and
+``/api/notebook-guard``.
+
+Nothing that answers is trusted. On the machine itself the token goes to a program of the same
+account only; through a public URL the password goes only to the server that has proven that it
+knows the token, which is not told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hmac
+import ipaddress
+import os
+import re
+import secrets
 import time
 import typing as t
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http, _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._ngrok import explained
@@ -22,6 +34,23 @@ SKIP_INTERSTITIAL = {"ngrok-skip-browser-warning": "1"}
 
 POLL = 0.1
 REQUEST_TIMEOUT = 10
+
+PROVES = b"anywhere.notebook proof\n"
+NONCE_BYTES = 32
+VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
+REDIRECTS = (301, 302, 303, 307, 308)
+# What the pages of JupyterLab and Notebook have, and a page that says what is missing has not.
+PAGES = {"/lab": "JupyterLab", "/tree": "Notebook"}
+PAGE = b"jupyter-config-data"
+
+# Lines of the server's log, as our configuration has them written, about logins that failed; of
+# those that the guard has refused at once it writes only how many they were, once a minute.
+FAILED_LOGIN = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}),.*(?: 401 POST /login|Refused ([0-9]{1,9}) logins)"
+)
+LOG_TAIL = 1 << 16
+ATTACK_SECONDS = 60
+ATTACK_LOGINS = 10
 
 
 class JupyterError(Exception):
@@ -41,175 +70,397 @@ class NotJupyter(Exception):
 
 
 def look(
-    url: str, token_file: str | None, password: str | None, deadline: float
+    url: str,
+    deadline: float,
+    *,
+    token_file: str | None = None,
+    pid: int = 0,
+    log_file: str | None = None,
+    challenge: dict[str, str] | None = None,
+    password: str | None = None,
 ) -> dict[str, t.Any]:
     """Return what the module jupyter_server_info returns, once a server answers.
 
-    Waits for it until ``deadline`` (time.monotonic).
+    Waits for it until ``deadline`` (time.monotonic). The arguments are those of the module.
 
     Raises:
-        JupyterError: the server refuses the token, or stops answering.
+        JupyterError: the server refuses the token, stops answering, or answers nonsense.
         OSError: the token file cannot be read.
     """
-    result = {
+    result: dict[str, t.Any] = {
         "running": False,
         "msg": "",
         "url": url,
         "answered": False,
         "error_code": "",
+        "proven": False,
+        "exposed": beyond_loopback({pid} - {0}),
         "login": "",
+        "challenge": {},
         "version": "",
         "pid": 0,
         "started": "",
         "last_activity": "",
         "outputs_kept": False,
         "outputs_problem": "",
+        "page_problem": "",
+        "failed_logins": 0,
+        "last_failed_login": "",
+        "attacked": False,
+        "sessions_since": "",
         "terminals": [],
         "kernels": [],
     }
+    check = Ours(pid) if token_file else None
+    stranger = ""
     while True:
         # One that answers slowly gets the time that is left.
         timeout = max(REQUEST_TIMEOUT, deadline - time.monotonic())
         try:
-            result["version"] = version(url, timeout)
+            stranger = unproven(url, challenge, timeout) if challenge else ""
+            if stranger or not challenge:
+                result["version"] = version(url, timeout, check)
             break
         except NotJupyter as exc:
             if time.monotonic() >= deadline:
+                attacked = is_attacked(_tail(log_file), time.time())
                 found = {"answered": exc.answered, "error_code": exc.error_code}
-                return result | found | {"msg": f"{exc}."}
+                return result | found | {"msg": f"{exc}.", "attacked": attacked}
         time.sleep(POLL)
-    result["answered"] = True
-    parts = urlsplit(url)
-    if parts.hostname in ("127.0.0.1", "localhost"):
-        listener = _listener.find(f"127.0.0.1:{parts.port or 80}")
-        result["pid"] = listener.pid if listener else 0
-    if token_file:
-        with open(token_file, encoding="utf-8") as token:
-            result |= activity(url, token.read().strip(), timeout)
-    if password:
-        try:
-            result["login"], started = log_in(url, password, timeout)
-        except JupyterError as exc:
-            return result | {"msg": f"{exc}."}
-        result["started"] = started or result["started"]
+    result |= {"answered": True, "proven": bool(challenge) and not stranger}
+    if stranger:
+        said = f"{url} leads to another Jupyter server than the one on this machine: {stranger}."
+        return result | {"running": True, "msg": said}
+    try:
+        exposed = everybody_may(url, timeout, check)
+        result["exposed"] = result["exposed"] or exposed
+        if token_file and check:
+            result["pid"] = check.pid
+            result["exposed"] = result["exposed"] or beyond_loopback({check.pid})
+            with open(token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+            result |= activity(url, token, timeout, check)
+            if result.pop("guarded"):
+                result["challenge"] = new_challenge(token)
+        if password and result["proven"] and not exposed:
+            result["login"] = log_in(url, password, timeout, deadline)
+    except NotJupyter as exc:
+        return result | {"proven": False, "msg": f"{exc}."}
     said = f"Jupyter server {result['version']} answers at {url}."
-    return result | {"running": True, "msg": said}
+    if result["proven"]:
+        said = f"{url} leads to this machine's Jupyter server."
+    return result | {"running": True, "msg": result["exposed"] or said}
 
 
-def version(url: str, timeout: float) -> str:
+def version(url: str, timeout: float, check: _http.Check | None = None) -> str:
     """Return the version of the Jupyter server at ``url``.
 
     Raises:
         NotJupyter: nothing answers, or something else does.
     """
-    try:
-        answer = _http.request(f"{url}/api", SKIP_INTERSTITIAL, timeout)
-    except _http.NoAnswer as exc:
-        raise NotJupyter(f"{url} does not answer: {exc}", answered=False) from exc
-    # ngrok's edge sets this header on its own pages and on nothing that passes through it.
-    code = answer.headers.get("ngrok-error-code")
-    if code:
-        words = explained(code).rstrip(".")
-        raise NotJupyter(f"{url} is answered by ngrok itself with {words}", error_code=code)
-    document = answer.json()
-    if answer.status != 200 or not isinstance(document, dict) or "version" not in document:
+    answer = _met(url, "/api", timeout, check)
+    said = _field(answer.json(), "version")
+    if answer.status != 200 or not VERSION.fullmatch(said):
         raise NotJupyter(f"{url} answers with status {answer.status}, but is no Jupyter server")
-    return str(document["version"])
+    return said
 
 
-def log_in(url: str, password: str, timeout: float) -> tuple[str, str]:
-    """Type a password on the login page, as a person would.
+def new_challenge(token: str) -> dict[str, str]:
+    """Return a ``nonce`` that was never used, and the ``answer`` that only our server can give."""
+    nonce = secrets.token_hex(NONCE_BYTES)
+    words = PROVES + nonce.encode()
+    return {"nonce": nonce, "answer": hmac.new(token.encode(), words, "sha256").hexdigest()}
 
-    Returns:
-        ``accepted`` or ``refused``, empty where there is no such page; and, where it was accepted,
-        the server's start (ISO 8601, UTC), by which one server is told from another.
+
+def unproven(url: str, challenge: dict[str, str], timeout: float) -> str:
+    """Return why the server at ``url`` is not the one that was meant, nothing when it is.
 
     Raises:
-        JupyterError: the server stops answering.
+        NotJupyter: nothing answers, or ngrok does.
     """
-    try:
-        page = _http.request(f"{url}/login", SKIP_INTERSTITIAL, timeout)
-        xsrf = page.cookies.get("_xsrf", "")
-        cookies = {"Cookie": _cookies(page.cookies)}
-        form = {"_xsrf": xsrf, "password": password}
-        answer = _http.request(f"{url}/login", SKIP_INTERSTITIAL | cookies, timeout, form)
-        if answer.status != 302:
-            return ("refused" if answer.status == 401 else "", "")
-        cookies = {"Cookie": _cookies(page.cookies | answer.cookies), "X-XSRFToken": xsrf}
-        status = _http.request(f"{url}/api/status", SKIP_INTERSTITIAL | cookies, timeout).json()
-    except _http.NoAnswer as exc:
-        raise JupyterError(f"{url} does not answer any more: {exc}") from exc
-    return "accepted", str(status["started"]) if isinstance(
-        status, dict
-    ) and "started" in status else ""
+    answer = _met(url, f"/notebook-proof?nonce={challenge['nonce']}", timeout)
+    proof = _field(answer.json(), "proof")
+    if answer.status != 200:
+        return f"it has no proof to give (status {answer.status})"
+    right = hmac.compare_digest(proof.encode("utf-8", "replace"), challenge["answer"].encode())
+    return "" if right else "its proof is wrong"
 
 
-def activity(url: str, token: str, timeout: float) -> dict[str, t.Any]:
+def everybody_may(url: str, timeout: float, check: _http.Check | None = None) -> str:
+    """Return a sentence when the server serves those who have not logged in, nothing otherwise.
+
+    Raises:
+        NotJupyter: whether it does cannot be told.
+    """
+    answer = _met(url, "/api/status", timeout, check)
+    if 200 <= answer.status < 300:
+        return (
+            f"{url} is open to everybody: it gives /api/status without a login, so whoever asks "
+            "can run programs as this account."
+        )
+    if answer.status in (401, 403, *REDIRECTS):
+        return ""
+    raise NotJupyter(
+        f"{url} answers GET /api/status with status {answer.status}, where it should ask for a "
+        "login"
+    )
+
+
+def beyond_loopback(pids: t.Collection[int]) -> str:
+    """Return a sentence when a process listens on more than loopback, nothing otherwise."""
+    for address in _listener.addresses(pids):
+        host = ipaddress.ip_address(address.rpartition(":")[0])
+        mapped = getattr(host, "ipv4_mapped", None) or host
+        if not mapped.is_loopback:
+            return f"The Jupyter server listens on {address}, where other machines can reach it."
+    return ""
+
+
+def log_in(url: str, password: str, timeout: float, deadline: float) -> str:
+    """Type a password on the login page; its form is known, so it is not fetched.
+
+    Returns:
+        ``accepted`` or ``refused``; ``limited`` where too many logins have failed, of whomever, and
+        ``deadline`` (time.monotonic) comes before the next is taken; empty where there is no such
+        page.
+
+    Raises:
+        NotJupyter: the server stops answering.
+    """
+    # Tornado wants to see the same words in a cookie, which another site's page cannot set.
+    xsrf = secrets.token_hex(16)
+    headers = SKIP_INTERSTITIAL | {"Cookie": f"_xsrf={xsrf}"}
+    while True:
+        try:
+            answer = _http.request(
+                f"{url}/login", headers, timeout, {"_xsrf": xsrf, "password": password}
+            )
+        except _http.NoAnswer as exc:
+            raise NotJupyter(f"{url} does not answer any more: {exc}", answered=False) from exc
+        if answer.status == 302:
+            # What is in front of it, such as a login of ngrok's (Traffic Policy), leads elsewhere.
+            with contextlib.suppress(ValueError):
+                there = urljoin(f"{url}/login", answer.headers.get("location", ""))
+                ours = there.startswith(f"{url}/") and urlsplit(there).path != "/login"
+                return "accepted" if ours else ""
+        if answer.status != 429:
+            return "refused" if answer.status == 401 else ""
+        pause = answer.headers.get("retry-after", "")
+        seconds = int(pause) if re.fullmatch("[0-9]{1,6}", pause) else REQUEST_TIMEOUT
+        if time.monotonic() + seconds > deadline:
+            return "limited"
+        time.sleep(max(seconds, POLL))
+
+
+def activity(
+    url: str, token: str, timeout: float, check: _http.Check | None = None
+) -> dict[str, t.Any]:
     """Return what the server does.
 
     Returns:
         ``started`` and ``last_activity`` of the server (ISO 8601, UTC), ``outputs_kept`` and
-        ``outputs_problem``, the names of its ``terminals``, and its ``kernels``, each as the module
+        ``outputs_problem``, ``page_problem``, whether it is ``guarded``, what its guard says of
+        failed logins, the names of its ``terminals``, and its ``kernels``, each as the module
         jupyter_server_info has it.
 
     Raises:
-        JupyterError: the server refuses the token, or answers with an error.
+        JupyterError: the server refuses the token, or answers with an error, or nonsense.
     """
-    status, kernels, sessions = (
-        _authorized(f"{url}/api/{route}", token, timeout)
-        for route in ("status", "kernels", "sessions")
-    )
-    # These two are extensions of the server, which need not be there.
-    terminals = _authorized(f"{url}/api/terminals", token, timeout, missing=[])
-    keeper = _authorized(f"{url}/api/notebook-keeper", token, timeout, missing={})
-    problems = keeper.get("problems", [])
-    # jupyter-collaboration puts the name of its drive before the path.
-    paths = {
-        session["kernel"]["id"]: session["path"].removeprefix("RTC:")
-        for session in sessions
-        if session["kernel"]
-    }
-    processes = _machine.kernels({kernel["id"] for kernel in kernels})
-    return {
-        "started": status["started"],
-        "last_activity": status["last_activity"],
-        "outputs_kept": bool(keeper) and not problems,
-        "outputs_problem": "; ".join(problems),
-        "terminals": [terminal["name"] for terminal in terminals],
-        "kernels": [
-            {
-                "id": kernel["id"],
-                "name": kernel["name"],
-                "path": paths.get(kernel["id"], ""),
-                "execution_state": kernel["execution_state"],
-                "last_activity": kernel["last_activity"],
-                "idle_seconds": _idle_seconds(kernel),
-                **processes.get(kernel["id"], {"pid": 0, "memory_mb": 0}),
-                **keeper.get("deaths", {}).get(kernel["id"], {"died": "", "died_of": ""}),
-            }
-            for kernel in kernels
-        ],
-    }
+
+    def ask(route: str, missing: t.Any = None) -> t.Any:
+        return _authorized(f"{url}{route}", token, timeout, check, missing)
+
+    try:
+        status = ask("/api/status")
+        kernels = _objects(ask("/api/kernels"))
+        sessions = _objects(ask("/api/sessions"))
+        # These three are extensions of the server, which need not be there.
+        terminals = _objects(ask("/api/terminals", missing=[]))
+        keeper = ask("/api/notebook-keeper", missing={})
+        guard = ask("/api/notebook-guard", missing={})
+        problems = list(map(_text, keeper.get("problems", [])))
+        # jupyter-collaboration puts the name of its drive before the path.
+        paths = {
+            _need(session["kernel"], "id"): _need(session, "path").removeprefix("RTC:")
+            for session in sessions
+            if session["kernel"]
+        }
+        ids = {_need(kernel, "id") for kernel in kernels}
+        processes, deaths = _machine.kernels(ids), keeper.get("deaths", {})
+        return {
+            "started": _need(status, "started"),
+            "last_activity": _need(status, "last_activity"),
+            "outputs_kept": bool(keeper) and not problems,
+            "outputs_problem": "; ".join(problems),
+            "page_problem": page_problem(url, token, timeout, check),
+            "guarded": bool(guard),
+            **(_guarded(guard) if guard else {}),
+            "terminals": [_need(terminal, "name") for terminal in terminals],
+            "kernels": [
+                {
+                    **{
+                        name: _need(kernel, name)
+                        for name in ("id", "name", "execution_state", "last_activity")
+                    },
+                    "path": paths.get(kernel["id"], ""),
+                    "idle_seconds": _idle_seconds(kernel),
+                    **processes.get(kernel["id"], {"pid": 0, "memory_mb": 0}),
+                    **{
+                        name: _field(deaths.get(kernel["id"], {}), name)
+                        for name in ("died", "died_of")
+                    },
+                }
+                for kernel in kernels
+            ],
+        }
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
+        raise JupyterError(f"{url} answers, but not as a Jupyter server does.") from exc
 
 
-def _cookies(cookies: dict[str, str]) -> str:
-    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+def page_problem(url: str, token: str, timeout: float, check: _http.Check | None = None) -> str:
+    """Return why a person who has logged in gets no page, nothing when one opens."""
+    there = f"{url}/"
+    for _ in range(4):
+        answer = _ask(there, token, timeout, check)
+        path = urlsplit(there).path
+        if answer.status not in REDIRECTS:
+            break
+        with contextlib.suppress(ValueError):
+            there = urljoin(there, answer.headers.get("location", ""))
+        if not there.startswith(f"{url}/"):
+            return f"GET {path} leads away from the notebook"
+    if answer.status != 200:
+        return f"GET {path} answers with status {answer.status}"
+    program = PAGES.get(path.rstrip("/"))
+    return f"GET {path} is not {program}" if program and PAGE not in answer.body else ""
+
+
+def is_attacked(log: str, now: float) -> bool:
+    """Whether strangers try to log in at a server that has no answer, by the end of its ``log``.
+
+    ``now`` is in seconds since 1970; the log has the machine's local time.
+    """
+    failed = 0
+    for stamp, refused in FAILED_LOGIN.findall(log):
+        try:
+            then = time.mktime(time.strptime(stamp, "%Y-%m-%d %H:%M:%S"))
+        except (OverflowError, ValueError):
+            continue
+        if now - ATTACK_SECONDS <= then <= now + 1:
+            failed += int(refused or 1)
+    return failed >= ATTACK_LOGINS
+
+
+def _tail(file: str | None) -> str:
+    """Return the end of a file, nothing when there is none."""
+    if not file:
+        return ""
+    try:
+        with open(file, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL))
+            return log.read(LOG_TAIL).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class Ours:
+    """A check that lets only a program of this account be asked, see ``_http.request``.
+
+    The first time, with a ``pid``, only one that is this process or was started below it. It is
+    looked up once there is a connection, so that nobody gets the port in between.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._above = pid
+        self.pid = 0
+
+    def __call__(self, address: str) -> None:
+        """Raise NotJupyter unless it is."""
+        if self.pid and _listener.owner(address) == os.geteuid():
+            return
+        listener = _listener.find(address)
+        mine = listener is not None and listener.uid == os.geteuid()
+        if not listener or not mine or (self._above and not listener.descends_from(self._above)):
+            raise NotJupyter(
+                f"{address} is taken by {listener or 'a program that cannot be told'}, which is "
+                "not asked"
+            )
+        self.pid = listener.pid
+
+
+def _met(url: str, path: str, timeout: float, check: _http.Check | None = None) -> _http.Answer:
+    """Return what answers without a login, unless nobody does, or ngrok."""
+    try:
+        answer = _http.request(f"{url}{path}", SKIP_INTERSTITIAL, timeout, check=check)
+    except _http.NoAnswer as exc:
+        raise NotJupyter(f"{url} does not answer: {exc}", answered=False) from exc
+    # ngrok's edge sets this header on its own pages and on nothing that passes through it.
+    code = answer.headers.get("ngrok-error-code", "")
+    if re.fullmatch(r"ERR_NGROK_[0-9]{1,6}", code):
+        words = explained(code).rstrip(".")
+        raise NotJupyter(f"{url} is answered by ngrok itself with {words}", error_code=code)
+    return answer
+
+
+def _guarded(guard: dict[str, t.Any]) -> dict[str, t.Any]:
+    kinds = {
+        "failed_logins": int,
+        "last_failed_login": str,
+        "attacked": bool,
+        "sessions_since": str,
+    }
+    found = {name: _need(guard, name, kind) for name, kind in kinds.items()}
+    return found | {"failed_logins": max(0, found["failed_logins"])}
+
+
+def _objects(document: t.Any) -> list[dict[str, t.Any]]:
+    """Return a list of JSON objects.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(document, list) or not all(isinstance(one, dict) for one in document):
+        raise TypeError(type(document))
+    return document
+
+
+def _need(document: t.Any, name: str, kind: type = str) -> t.Any:
+    """Return a field of a JSON object.
+
+    Raises:
+        TypeError: there is none, or not of this type.
+    """
+    if not isinstance(document, dict) or type(document.get(name)) is not kind:
+        raise TypeError(name)
+    return _text(document[name]) if kind is str else document[name]
+
+
+def _field(document: t.Any, name: str) -> str:
+    """Return a text of a JSON object, an empty one when there is none."""
+    try:
+        return str(_need(document, name))
+    except TypeError:
+        return ""
+
+
+def _text(value: str) -> str:
+    """Return a text that can be encoded; JSON can hold halves of characters."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def _idle_seconds(kernel: dict[str, t.Any]) -> int:
-    if kernel["execution_state"] == "busy":
-        return 0
     # Up to Python 3.10 fromisoformat does not know the Z.
     last = datetime.datetime.fromisoformat(kernel["last_activity"].replace("Z", "+00:00"))
+    if kernel["execution_state"] == "busy":
+        return 0
     return max(0, int((datetime.datetime.now(last.tzinfo) - last).total_seconds()))
 
 
-def _authorized(url: str, token: str, timeout: float, missing: t.Any = None) -> t.Any:
+def _authorized(
+    url: str, token: str, timeout: float, check: _http.Check | None, missing: t.Any
+) -> t.Any:
     """Return what is at ``url``; where there is nothing, ``missing`` if given."""
-    try:
-        answer = _http.request(url, {"Authorization": f"token {token}"}, timeout)
-    except _http.NoAnswer as exc:
-        raise JupyterError(f"GET {url}: {exc}") from exc
+    answer = _ask(url, token, timeout, check)
     if answer.status in (401, 403):
         raise JupyterError(
             f"GET {url}: the server does not accept the token. It was started with another one; "
@@ -221,3 +472,11 @@ def _authorized(url: str, token: str, timeout: float, missing: t.Any = None) -> 
     if answer.status != 200 or document is None:
         raise JupyterError(f"GET {url}: status {answer.status}")
     return document
+
+
+def _ask(url: str, token: str, timeout: float, check: _http.Check | None) -> _http.Answer:
+    """Return what answers to the token."""
+    try:
+        return _http.request(url, {"Authorization": f"token {token}"}, timeout, check=check)
+    except (NotJupyter, _http.NoAnswer) as exc:
+        raise JupyterError(f"GET {url}: {exc}") from exc

@@ -29,6 +29,7 @@ class Listener:
     user: str
     pid: int = 0
     program: str = ""
+    uid: int = -1
 
     def __str__(self) -> str:
         if not self.pid:
@@ -116,21 +117,37 @@ def find(address: str) -> Listener | None:
         ValueError: the address is malformed.
         OSError: its host has no IPv4 address.
     """
+    found = _listening(address)
+    if not found:
+        return None
+    inode, uid = found
+    pid = _socket_owner(inode)
+    return Listener(_user_name(uid), pid, _program(pid) if pid else "", uid)
+
+
+def owner(address: str) -> int | None:
+    """Return the user id of who listens on the IPv4 ``host:port``, a fifth of ``find``'s work.
+
+    Raises:
+        As ``find``.
+    """
+    found = _listening(address)
+    return found[1] if found else None
+
+
+def addresses(pids: t.Collection[int]) -> list[str]:
+    """Return where processes listen, as ``host:port``; those of other accounts are not seen."""
+    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    return [f"{host}:{port}" for (host, port), inode, _ in _listening_sockets() if inode in inodes]
+
+
+def _listening(address: str) -> tuple[str, int] | None:
+    """Return inode and user id of the socket that listens on the IPv4 ``host:port``."""
     host, port = split_address(address)
     for wanted, inode, uid in _listening_sockets():
         if wanted in {("0.0.0.0", port), ("::", port), (socket.gethostbyname(host), port)}:
-            pid = _socket_owner(inode)
-            return Listener(_user_name(uid), pid, _program(pid) if pid else "")
+            return inode, uid
     return None
-
-
-def find_unix(path: str) -> int:
-    """Return the process that listens on the Unix socket ``path``, 0 when none is seen."""
-    with open("/proc/net/unix", encoding="utf-8", errors="replace") as lines:
-        rows = [line.split(maxsplit=7) for line in lines]
-    # Flags 00010000 (__SO_ACCEPTCON): it waits for connections.
-    inodes = [row[6] for row in rows if row[3] == "00010000" and row[7:] == [f"{path}\n"]]
-    return _socket_owner(inodes[0]) if inodes else 0
 
 
 def _listening_sockets() -> t.Iterator[tuple[tuple[str, int], str, int]]:
@@ -155,14 +172,25 @@ def _address(text: str, family: socket.AddressFamily) -> str:
 
 def _socket_owner(inode: str) -> int:
     """Return the process that has the socket open, 0 when /proc does not show it."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]":
-                    return int(pid)
-        except OSError:  # another account's process, or one that has just ended
-            continue
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if inode in _sockets(pid):
+            return pid
     return 0
+
+
+def _sockets(pid: int) -> t.Iterator[str]:
+    """Yield the inodes of the sockets that a process has open, as far as /proc shows them."""
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except OSError:  # another account's process, or one that has just ended
+        return
+    for descriptor in descriptors:
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        except OSError:  # it has just been closed
+            continue
+        if target.startswith("socket:["):
+            yield target[len("socket:[") : -1]
 
 
 def _program(pid: int) -> str:

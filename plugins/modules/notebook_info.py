@@ -52,6 +52,10 @@ options:
     description: As in the role C(tmux).
     type: str
     default: notebook
+  tmux_socket_dir:
+    description: As in the role C(tmux).
+    type: path
+    default: ~/.local/share/anywhere-notebook/tmux
 """
 
 EXAMPLES = r"""
@@ -75,6 +79,21 @@ set_up:
   returned: success
   type: bool
   sample: true
+exposed:
+  description:
+    - Why the tunnel must not lead to the server, a sentence, which is among RV(problems) too; empty
+      when it may. Another program has the server's port, the endpoint leads elsewhere, or strangers
+      can use the server.
+  returned: success
+  type: str
+  sample: The Jupyter server listens on 0.0.0.0:8888, where other machines can reach it.
+challenge:
+  description:
+    - As M(anywhere.notebook.jupyter_server_info) returns it, to prove that a URL leads to the
+      server; empty when it cannot prove itself, or does not run.
+  returned: success
+  type: dict
+  sample: {nonce: 8f0e2c, answer: 5b1d77}
 problems:
   description: What is broken, a sentence or two each; empty when nothing is.
   returned: success
@@ -123,6 +142,18 @@ server:
       sample: true
     restart_pending:
       description: Whether it runs with another configuration than the one that setup wrote last.
+      type: bool
+      sample: false
+    failed_logins:
+      description: Logins that failed in the last 24 hours, of whomever.
+      type: int
+      sample: 0
+    last_failed_login:
+      description: When the last one failed, ISO 8601 in UTC; empty when unknown.
+      type: str
+      sample: "2026-11-23T09:30:00Z"
+    attacked:
+      description: Whether strangers try passwords now.
       type: bool
       sample: false
     terminals:
@@ -186,6 +217,18 @@ tunnel:
       description: How many connections visitors have made since the agent was started.
       type: int
       sample: 12
+    api:
+      description: V(on) or V(off), as the agent's API is; empty when nobody knows.
+      type: str
+      sample: "off"
+    api_reason:
+      description: Why it is, as a part of a sentence; empty when nobody knows.
+      type: str
+      sample: "others can log in: zoe"
+    waiting:
+      description: Whether the tunnel is closed until the server runs.
+      type: bool
+      sample: false
 machine:
   description: The machine.
   returned: success
@@ -219,6 +262,7 @@ import re
 import shlex
 import time
 import typing as t
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import (
@@ -227,7 +271,12 @@ from ansible_collections.anywhere.notebook.plugins.module_utils import (
     _machine,
     _ngrok,
 )
-from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import Pane, Tmux, TmuxError
+from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
+    Pane,
+    Place,
+    Tmux,
+    TmuxError,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
@@ -236,8 +285,12 @@ PACKAGES = ("jupyterlab", "notebook", "jupyter_server")
 # What looks every minute whether somebody uses the machine, and after how many seconds it does not.
 IDLE_TIMER = "~/.config/systemd/user/anywhere-notebook-idle.timer"
 IDLE_LATE = 300
+CLOSE = (
+    "To close the tunnel, which ends no kernel: ansible-playbook anywhere.notebook.stop -e "
+    "notebook_tunnel_only=true."
+)
 # Of a session when tmux does not answer.
-UNKNOWN = Pane("", 0, dead=True, ending="", server=0)
+UNKNOWN = Pane("", 0, dead=True, ending="", server=0, place=Place(""))
 
 
 def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
@@ -246,6 +299,8 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {
         "account": pwd.getpwuid(os.getuid()).pw_name,
         "set_up": os.path.isdir(jupyter) or os.path.isdir(ngrok),
+        "exposed": "",
+        "challenge": {},
         "problems": [],
         "notices": [],
         "url": first_line(f"{ngrok}/url"),
@@ -257,6 +312,9 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
             "versions": {},
             "outputs_kept": False,
             "restart_pending": False,
+            "failed_logins": 0,
+            "last_failed_login": "",
+            "attacked": False,
             "terminals": 0,
         },
         "kernels": [],
@@ -269,6 +327,9 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
             "version": "",
             "supported_until": "",
             "connections": 0,
+            "api": "",
+            "api_reason": "",
+            "waiting": False,
         },
         "machine": {**_machine.memory(), **_machine.disk(jupyter)},
     }
@@ -301,17 +362,45 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
         result["problems"].append("The Jupyter server has never been started. Run setup again.")
         return
     server["url"] = f"http://127.0.0.1:{port}"
+    # Only what runs in the session is asked for anything.
+    bad = taken("Jupyter server", pane, f"127.0.0.1:{port}")
+    if bad and is_ours(server["url"], base):
+        result["problems"].append(bad)
+        return
+    if bad:
+        result["exposed"] = bad
+        result["problems"].append(f"{bad}{rebooted(base)} {CLOSE}")
+        return
     try:
-        found = _jupyter.look(server["url"], f"{base}/token", None, time.monotonic())
+        found = _jupyter.look(
+            server["url"],
+            time.monotonic(),
+            token_file=f"{base}/token",
+            pid=0 if pane is UNKNOWN else server["pid"],
+            log_file=f"{base}/server.log",
+        )
     except (_jupyter.JupyterError, OSError) as exc:
         result["problems"].append(f"The Jupyter server does not tell what it does: {exc}")
         return
-    bad = trouble("Jupyter server", pane, f"127.0.0.1:{port}", found)
+    result["exposed"], result["challenge"] = found["exposed"], found["challenge"]
+    server["attacked"] = found["attacked"]
+    server["failed_logins"] = found["failed_logins"]
+    server["last_failed_login"] = found["last_failed_login"]
+    attack = attacks(found)
+    if attack:
+        result["notices"].append(attack)
+    if found["exposed"]:
+        result["problems"].append(f"{found['exposed']} {CLOSE}")
+    bad = unwell("Jupyter server", pane, found)
     if bad:
         result["problems"].append(bad + rebooted(base))
         return
     server["running"] = True
     server["started"] = found["started"]
+    if found["page_problem"]:
+        result["problems"].append(
+            f"The Jupyter server runs, but its page does not open: {found['page_problem']}."
+        )
     server["outputs_kept"] = found["outputs_kept"]
     server["restart_pending"] = is_outdated(base)
     server["terminals"] = len(found["terminals"])
@@ -346,27 +435,41 @@ def add_tunnel(
             "free accounts may be refused. A newer release of this collection installs a newer "
             "one, unless ngrok_executable names it."
         )
-    port = _listener.read_port(f"{base}/port")
-    if port is None:
-        result["problems"].append("The ngrok agent has never been started. Run setup again.")
-        return
-    address = f"127.0.0.1:{port}"
-    found = _ngrok.look(address, endpoint_name, _ngrok.read_log(f"{base}/agent.log"))
+    found = _ngrok.look(
+        "",
+        endpoint_name,
+        _ngrok.read_log(f"{base}/agent.log", pane.pid if pane else 0),
+        pane.pid if pane else 0,
+        result["server"]["url"],
+    )
     tunnel["error_code"] = "" if found["online"] else found["error_code"]
-    bad = trouble("ngrok agent", pane, address, found)
-    if bad:
-        result["problems"].append(bad)
+    tunnel |= {key: found[key] for key in ("api", "api_reason", "waiting")}
+    pid = tunnel["pid"]
+    if not pid and pane is not UNKNOWN:
+        result["problems"].append(gone("ngrok agent", pane, found))
+        return
+    if found["waiting"]:
+        # Without the server this is as it should be, and the server is a problem already.
+        told = "problems" if result["server"]["running"] else "notices"
+        result[told].append(found["msg"])
+        return
+    if not found["running"]:
+        result["problems"].append(unanswering("ngrok agent", pid, found))
         return
     tunnel["running"] = True
     tunnel["online"] = found["online"]
     for endpoint in found["endpoints"]:
-        if endpoint["name"] == endpoint_name:
+        if endpoint["name"] == endpoint_name and endpoint["url"]:
             result["url"] = endpoint["url"]
             tunnel["connections"] = endpoint["connections"]
     if not found["connected"]:
         result["problems"].append(f"The ngrok agent runs, but is not connected: {found['msg']}")
     elif not found["online"]:
-        result["problems"].append(f"The ngrok agent has no endpoint {endpoint_name}.")
+        listed = any(endpoint["name"] == endpoint_name for endpoint in found["endpoints"])
+        lacks = f"The ngrok agent has no endpoint {endpoint_name}."
+        result["problems"].append(found["msg"] if listed else lacks)
+        if listed:  # but it leads elsewhere
+            result["exposed"] = result["exposed"] or found["msg"]
 
 
 def add_idle(result: dict[str, t.Any], base: str) -> None:
@@ -376,11 +479,7 @@ def add_idle(result: dict[str, t.Any], base: str) -> None:
     idle = result["idle"]
     idle["on"] = True
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    try:
-        with open(f"{base}/idle.json", encoding="utf-8") as file:
-            last = json.load(file)
-    except FileNotFoundError:
-        last = {"boot": ""}
+    last = last_look(base)
     this_boot = last["boot"] == first_line("/proc/sys/kernel/random/boot_id")
     if now - (last["looked"] if this_boot else 0) > IDLE_LATE:
         result["notices"].append(
@@ -397,21 +496,82 @@ def add_idle(result: dict[str, t.Any], base: str) -> None:
             )
 
 
+def last_look(base: str) -> dict[str, t.Any]:
+    """Return what ``idle.py`` has left; of another boot where it has left nothing, or nonsense."""
+    try:
+        with open(f"{base}/idle.json", encoding="utf-8") as file:
+            last = json.load(file)
+        times = [last["looked"], last["since"]]
+        right = all(isinstance(text, str) for text in (last["boot"], last["sleeps_at"]))
+        if right and all(type(number) in (int, float) and 0 <= number < 1e12 for number in times):
+            return dict(last)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    return {"boot": ""}
+
+
 def trouble(what: str, pane: Pane | None, address: str, found: dict[str, t.Any]) -> str:
     """Return why a command cannot do its work at its address, nothing when it can.
 
     ``found`` is what was met there, as the modules for servers and agents return it.
     """
+    return taken(what, pane, address) or unwell(what, pane, found)
+
+
+def taken(what: str, pane: Pane | None, address: str) -> str:
+    """Return that a program listens at a command's address that does not run in its session."""
     pid = alive(pane)
     listener = _listener.find(address)
     if listener and pane is not UNKNOWN and not (pid and listener.descends_from(pid)):
         return f"{address}, where the {what} is to listen, is taken by {listener}."
-    if not pid and pane is not UNKNOWN:
-        why = f" (it ended with {pane.ending})" if pane and pane.ending else ""
-        return f"The {what} does not run{why}{': ' + found['msg'] if found['error_code'] else '.'}"
-    if not found["running"]:
-        return f"The {what}{f' (process {pid})' if pid else ''} has no answer: {found['msg']}"
     return ""
+
+
+def is_ours(url: str, base: str) -> bool:
+    """Whether a program that runs in another session is this account's server all the same.
+
+    It is shown no secret: it has to know the token in the directory ``base``.
+    """
+    if _listener.owner(urlsplit(url).netloc) != os.getuid():
+        return False
+    token = first_line(f"{base}/token")
+    try:
+        missing = _jupyter.unproven(url, _jupyter.new_challenge(token), _jupyter.REQUEST_TIMEOUT)
+    except _jupyter.NotJupyter:
+        return False
+    return bool(token) and not missing
+
+
+def unwell(what: str, pane: Pane | None, found: dict[str, t.Any]) -> str:
+    """Return why a command whose address nobody else has cannot do its work, nothing if it can."""
+    pid = alive(pane)
+    if not pid and pane is not UNKNOWN:
+        return gone(what, pane, found)
+    return "" if found["running"] else unanswering(what, pid, found)
+
+
+def gone(what: str, pane: Pane | None, found: dict[str, t.Any]) -> str:
+    """Return how a command has ended, and why if that is known."""
+    why = f" (it ended with {pane.ending})" if pane and pane.ending else ""
+    return f"The {what} does not run{why}{': ' + found['msg'] if found['error_code'] else '.'}"
+
+
+def unanswering(what: str, pid: int, found: dict[str, t.Any]) -> str:
+    """Return what was met instead of an answer; ``pid`` is 0 when it is not known."""
+    return f"The {what}{f' (process {pid})' if pid else ''} has no answer: {found['msg']}"
+
+
+def attacks(found: dict[str, t.Any]) -> str:
+    """Return what is to be said of logins that failed, nothing when none has.
+
+    ``found`` is what the module for servers returns.
+    """
+    count, last = found["failed_logins"], found["last_failed_login"]
+    when = f", the last one at {last[:16].replace('T', ' ')} UTC" if last else ""
+    said = f"{count} {'login' if count == 1 else 'logins'} failed in the last day{when}."
+    if found["attacked"]:
+        return f"Strangers try passwords now{': ' + said if count else '.'} {CLOSE}"
+    return said if count else ""
 
 
 def alive(pane: Pane | None) -> int:
@@ -431,11 +591,13 @@ def is_outdated(base: str) -> bool:
     try:
         with open(f"{base}/read_at_start", encoding="utf-8") as lines:
             read = [line.split(maxsplit=1) for line in lines.read().splitlines()]
+        if not read:
+            return True
         for digest, name in read:
             with open(os.path.join(base, name), "rb") as file:
                 if hashlib.sha256(file.read()).hexdigest() != digest:
                     return True
-    except OSError:
+    except (OSError, ValueError):
         return True
     return False
 
@@ -463,16 +625,22 @@ def ask(argv: list[str], run: Run) -> str:
     """Return what a program prints, empty when it fails or is not there any more."""
     try:
         rc, out, _ = run(argv, handle_exceptions=False)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return str(out) if rc == 0 else ""
 
 
 def started_by(base: str) -> str:
     """Return the program that the script ``start`` of a role becomes."""
-    with open(f"{base}/start", encoding="utf-8") as script:
-        words = shlex.split(script.read(), comments=True)
-    return words[len(words) - words[::-1].index("exec")]
+    with open(f"{base}/start", encoding="utf-8", errors="replace") as script:
+        text = script.read()
+    try:
+        words = shlex.split(text, comments=True)
+        # The agent has a supervisor, whose own words end with "--".
+        last = "--" if "--" in words else "exec"
+        return words[len(words) - words[::-1].index(last)]
+    except (ValueError, IndexError) as exc:
+        raise ValueError(f"{base}/start is not what setup has written. Run setup again.") from exc
 
 
 def first_line(file: str) -> str:
@@ -502,12 +670,17 @@ def main() -> None:
                 "type": "path",
                 "default": "~/.local/share/anywhere-notebook/ngrok",
             },
+            "tmux_socket_dir": {
+                "type": "path",
+                "default": "~/.local/share/anywhere-notebook/tmux",
+            },
             **{name: {"type": "str", "default": default} for name, default in names.items()},
         },
         supports_check_mode=True,
     )
     binary = module.get_bin_path("tmux") or ""
-    tmux = Tmux(module.run_command, binary, module.params["tmux_socket_name"], may_resume=False)
+    where = (module.params["tmux_socket_name"], module.params["tmux_socket_dir"])
+    tmux = Tmux(module.run_command, binary, *where, may_resume=False)
     try:
         result = look(tmux, module.params, module.run_command)
     except (OSError, ValueError) as exc:

@@ -12,8 +12,10 @@ from tests.support.breakages import (
     ended,
     hung,
     killed,
+    notebooks_not_mounted,
     other_program,
     port_taken,
+    socket_in_the_usual_place,
     tmux_killed,
     tmux_socket_is_left,
     tmux_suspended,
@@ -46,9 +48,15 @@ STATES = {
     ),
     "port-taken": State(
         port_taken("jupyter"),
-        told=("where the Jupyter server is to listen, is taken by ",),
-        kept=("ngrok",),
         says=("is taken by",),
+        closed=True,
+        repaired_later=("server", "server, agent"),
+    ),
+    "notebooks-not-mounted": State(
+        notebooks_not_mounted,
+        told=(r"The Jupyter server does not run\.",),
+        kept=("ngrok",),
+        says=("nothing is mounted there now. Mount it again, and run reconnect",),
         repaired_later="server",
     ),
     "tmux-suspended": State(
@@ -97,6 +105,22 @@ def test_what_is_broken_is_told_and_repaired_and_nothing_else(
     state: State, notebook: Account, edge: Edge
 ) -> None:
     meet(state, notebook, edge)
+
+
+def test_a_notebook_behind_the_socket_of_an_older_release_goes_on_being_used(
+    notebook: Account,
+) -> None:
+    notebook.url()
+    private, before = notebook.socket, notebook.pids()
+    with socket_in_the_usual_place(notebook):
+        found = notebook.look()
+        play = notebook.reconnect()
+
+        assert (found["problems"], found["server"]["pid"]) == ([], before["jupyter"])
+        assert play.card("Repaired") == NOTHING
+        assert f"tmux -S {notebook.socket} attach -t jupyter" in " ".join(play.output.split())
+        assert notebook.pids() == before
+        assert not private.exists()
 
 
 def test_a_killed_server_comes_back_and_its_kernels_are_said_to_be_lost(

@@ -18,6 +18,7 @@ from tests.support.breakages import (
     service_unreachable,
     session_lost_without_a_word,
     sessions_dropped,
+    taken_by_a_stranger,
 )
 from tests.support.edge.client import Edge
 from tests.support.states import BOTH, NOTHING, State, each_state, meet
@@ -32,7 +33,9 @@ STATES = {
     ),
     "hung": State(
         hung("ngrok"),
-        told=("has no answer: no ngrok agent answers on ",),
+        # Its log goes on to say that it is online.
+        told=("The agent says that its endpoint is online, but ",),
+        public=True,
         repaired="agent",
         kept=("jupyter",),
         variables={"ngrok_timeout": 10},
@@ -56,19 +59,22 @@ STATES = {
     ),
     "leads-nowhere": State(
         leads_nowhere,
-        told=("The agent says that its endpoint is online, but .*ERR_NGROK_8012",),
-        public=True,
+        told=(
+            r"The tunnel leads to http://127\.0\.0\.1:\d+, and not to http://127\.0\.0\.1:\d+\.",
+        ),
         kept=("jupyter",),
-        says=("the notebook cannot be reached", "The agent forwards to ", "ERR_NGROK_8012"),
+        says=("The tunnel leads to http://127.0.0.1:", "run setup"),
         variables={"ngrok_timeout": 3},
         repaired_later="agent",
     ),
     "leads-to-another": State(
         leads_to_another,
-        told=("leads to another Jupyter server than the one on this machine",),
-        public=True,
+        told=(
+            r"The tunnel leads to http://127\.0\.0\.1:\d+, and not to http://127\.0\.0\.1:\d+\.",
+        ),
         kept=("jupyter",),
-        says=("leads to another Jupyter server than the one on this machine", "run setup"),
+        says=("The tunnel leads to http://127.0.0.1:", "run setup"),
+        closed=True,
         variables={"ngrok_timeout": 3},
         repaired_later="agent",
     ),
@@ -82,13 +88,8 @@ FURTHER_STATES = {
         kept=("jupyter",),
         variables={"ngrok_timeout": 10},
     ),
-    "port-taken": State(
-        port_taken("ngrok"),
-        told=("where the ngrok agent is to listen, is taken by ",),
-        kept=("jupyter",),
-        says=("is taken by",),
-        repaired_later="agent",
-    ),
+    # Its API does without the port, or is off anyway.
+    "port-taken": State(port_taken("ngrok"), repaired="agent", kept=("jupyter",)),
     "service-away-for-a-moment": State(service_away, repaired=NOTHING, kept=BOTH),
     # The agent misses its heartbeats at some moment, and connects anew by itself.
     "session-lost-without-a-word": State(
@@ -114,6 +115,14 @@ FURTHER_STATES = {
         repaired_later="agent",
     ),
 }
+STRANGER = State(
+    taken_by_a_stranger,
+    told=("is taken by .*account nobody.* To close the tunnel, which ends no kernel: ",),
+    kept=("ngrok",),
+    says=("is taken by", "account nobody"),
+    closed=True,
+    repaired_later="server",
+)
 REVOKED = State(
     fault("ngrok", auth_error="ERR_NGROK_107"),
     kept=("jupyter",),
@@ -135,3 +144,9 @@ def test_a_refusal_that_repeats_the_token_shows_it_to_nobody(notebook: Account, 
     play = meet(REVOKED, notebook, edge, "-vvv")
 
     assert token not in play.output
+
+
+def test_a_stranger_on_the_server_s_port_is_named_and_the_tunnel_is_closed(
+    notebook: Account, edge: Edge
+) -> None:
+    meet(STRANGER, notebook, edge)

@@ -134,8 +134,9 @@ def test_the_card_says_all_a_person_needs(told: Told, notebook: Account) -> None
     assert int(card("Kernels alive")) == len(told.kernels)
     assert ".ipynb: python3, idle" in told.again.output
     assert "the same URL as before" in card("Notebook")
-    socket = notebook.variables["tmux_socket_name"]
-    assert f"tmux -L {socket} attach -t jupyter" in told.again.output
+    # Long lines were broken.
+    said = " ".join(told.again.output.split())
+    assert f"Jupyter log: tmux -S {notebook.socket} attach -t jupyter" in said
     assert card("Without tunnel").startswith(f"ssh -N -L {port}:127.0.0.1:{port} ")
 
 
@@ -149,5 +150,6 @@ def test_a_webhook_that_fails_and_a_password_that_is_wrong_fail_nothing_else(
 
     assert play.card("Webhook") == "did not take the new URL, because it does not answer"
     assert "s3cret" not in play.output
-    assert "But the notebook does not take it" in play.output
+    said = " ".join(play.output.split())
+    assert "But the notebook does not take it; it was changed here. Run setup" in said
     assert "not this one" not in play.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,13 +12,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
-from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
+from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok, _tmux
 
 from tests.support.accounts import Account
 from tests.support.edge.client import Edge
+from tests.support.hosts.client import AS_ROOT
 from tests.support.ports import free_port
-from tests.support.processes import frozen, runs
+from tests.support.processes import descendants, frozen, runs
 from tests.support.waiting import wait_until
 
 # Programs that take a port.
@@ -116,10 +119,26 @@ def ended(session: str) -> Break:
 def hung(session: str, seconds: float | None = None) -> Break:
     @contextmanager
     def broken(account: Account, _edge: Edge) -> Iterator[None]:
-        with frozen(account.pids()[session], seconds):
+        pid = account.pids()[session]
+        # The agent is below its supervisor, the kernels are below their server.
+        with frozen(descendants(pid)[-1] if session == "ngrok" else pid, seconds):
             yield
 
     return broken
+
+
+@contextmanager
+def notebooks_not_mounted(account: Account, _edge: Edge) -> Iterator[None]:
+    """The server had ended, and what its notebooks were on is not mounted since."""
+    end(account, "jupyter")
+    file = account.state / "jupyter/notebooks"
+    noted = file.read_text()
+    seen = json.loads(noted)
+    file.write_text(json.dumps(seen | {"mount": seen["path"]}))
+    try:
+        yield
+    finally:
+        file.write_text(noted)
 
 
 def other_program(session: str, code: str) -> Break:
@@ -152,11 +171,40 @@ def port_taken(session: str) -> Break:
 
 
 @contextmanager
+def taken_by_a_stranger(account: Account, _edge: Edge) -> Iterator[None]:
+    """The server has ended, and a program of another account has its port."""
+    end(account, "jupyter")
+    number = port(account, "jupyter")
+    as_nobody = [*AS_ROOT, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with subprocess.Popen(
+        [*as_nobody, "/usr/bin/python3", "-c", MUTE, str(number)], cwd="/"
+    ) as stranger:
+        try:
+            wait_until(lambda: answers(number))
+            yield
+        finally:
+            stranger.terminate()
+
+
+@contextmanager
 def tmux_killed(account: Account, _edge: Edge) -> Iterator[None]:
     if pids := account.pids().values():
         kill(server_of(account))
         wait_until(lambda: not any(map(runs, pids)))
     yield
+
+
+@contextmanager
+def socket_in_the_usual_place(account: Account) -> Iterator[None]:
+    """tmux's socket is where older releases had it; all that runs goes on."""
+    private, usual = account.socket, Path(_tmux.usual_directory())
+    usual.mkdir(mode=0o700, exist_ok=True)
+    # A server knows its socket by the file, whatever its name.
+    private.rename(usual / private.name)
+    try:
+        yield
+    finally:
+        (usual / private.name).rename(private)
 
 
 @contextmanager
@@ -209,30 +257,34 @@ def service_unreachable(account: Account, edge: Edge) -> Iterator[None]:
 def leading_to(account: Account, other: int) -> Iterator[None]:
     """The agent forwards to another port, as after another setup had moved the server."""
     base = account.state / "ngrok"
-    config = base / "ngrok.yml"
-    right = config.read_text()
-    wrong = right.replace(
-        f"http://127.0.0.1:{port(account, 'jupyter')}", f"http://127.0.0.1:{other}"
-    )
-    assert wrong != right
-    config.write_text(wrong)
+    right = {file: file.read_text() for file in (base / "ngrok.yml", base / "supervisor.json")}
+    for file, text in right.items():
+        wrong = text.replace(
+            f"http://127.0.0.1:{port(account, 'jupyter')}", f"http://127.0.0.1:{other}"
+        )
+        assert wrong != text
+        file.write_text(wrong)
     end(account, "ngrok")
-    web_addr = str(account.variables["ngrok_web_addr"])
-    account.module(
+    pid = account.module(
         "tmux_session",
         name="ngrok",
         socket_name=account.socket_name,
+        socket_dir=str(account.socket.parent),
         argv=[str(base / "start")],
         chdir=str(base),
-        log_file=str(base / "agent.log"),
-        listens_on=web_addr,
-    )
-    log = base / "agent.log"
-    wait_until(lambda: _ngrok.look(web_addr, "jupyter", log.read_text())["online"])
+        timeout=0,
+    )["pid"]
+
+    def found() -> dict[str, Any]:
+        log = _ngrok.read_log(str(base / "agent.log"))
+        return _ngrok.look("127.0.0.1:4040", "jupyter", log, pid)
+
+    wait_until(lambda: found()["online"] or found()["waiting"])
     try:
         yield
     finally:
-        config.write_text(right)
+        for file, text in right.items():
+            file.write_text(text)
         end(account, "ngrok")
 
 
@@ -248,8 +300,13 @@ def leads_to_another(account: Account, _edge: Edge) -> Iterator[None]:
     """Another Jupyter server, which takes the same password, listens where it forwards to."""
     other = free_port()
     base = account.state / "jupyter"
+    password = (base / "password_hash").read_text().strip()
+    settings = account.home / "other.json"
+    settings.write_text(json.dumps({"PasswordIdentityProvider": {"hashed_password": password}}))
     words = [str(base / "venv/bin/jupyter"), "server", f"--ServerApp.port={other}"]
-    told = {"JUPYTER_CONFIG_PATH": str(base), "JUPYTER_RUNTIME_DIR": str(account.home / "runtime")}
+    words += [f"--ServerApp.config_file={settings}", "--no-browser", "--allow-root"]
+    words += ["--ServerApp.allow_remote_access=True", "--ServerApp.port_retries=0"]
+    told = {"JUPYTER_RUNTIME_DIR": str(account.home / "runtime")}
     with (
         (account.home / "other.log").open("wb") as log,
         subprocess.Popen(

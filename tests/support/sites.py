@@ -13,10 +13,13 @@ class Site(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Page)
+    def __init__(self, page: type[Page] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), page or Page)
         self.answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = defaultdict(list)
+        # Paths that take a token.
+        self.closed: set[str] = set()
         self.requests: list[tuple[str, Message]] = []
+        self.forms: list[tuple[str, bytes]] = []
         self.address = f"127.0.0.1:{self.server_port}"
         self.url = f"http://{self.address}"
 
@@ -40,12 +43,19 @@ class Page(http.server.BaseHTTPRequestHandler):
         # What agent 2.3 says to a path it does not know.
         unknown = {"status_code": 404, "msg": "Not Found", "details": {"path": self.path}}
         waiting = self.server.answers[self.path] or [(404, {}, json.dumps(unknown).encode())]
+        if self.path in self.server.closed and not self.headers["Authorization"]:
+            waiting = [(403, {}, b'{"message": "Forbidden"}')]
         status, headers, body = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.forms.append((self.path, form))
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the output of the tests clean."""

@@ -38,6 +38,13 @@ SESSION = {
     "notebook": {"path": "work/Übung 1.ipynb", "name": "Übung 1.ipynb"},
 }
 FORBIDDEN = {"message": "Forbidden", "reason": None}
+PAGE = '<!doctype html><script id="jupyter-config-data" type="application/json">{}</script>'
+GUARD = {
+    "failed_logins": 3,
+    "last_failed_login": "2026-11-23T09:12:00Z",
+    "attacked": True,
+    "sessions_since": "2026-11-22T08:00:00Z",
+}
 
 
 @pytest.fixture
@@ -69,6 +76,9 @@ def jupyter(site: Site) -> Site:
     site.answer("/api/kernels", [KERNEL, CONSOLE])
     site.answer("/api/sessions", [SESSION])
     site.answer("/api/terminals", [{"name": "1", "last_activity": ACTIVE}])
+    site.answer("/", "", 302, {"Location": "/lab?"})
+    site.answer("/lab", PAGE)
+    site.closed.add("/api/status")
     return site
 
 
@@ -86,6 +96,9 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
         "url": jupyter.url,
         "answered": True,
         "error_code": "",
+        "proven": False,
+        "exposed": "",
+        "challenge": {},
         "login": "",
         "version": "2.21.1",
         "pid": os.getpid(),
@@ -93,6 +106,11 @@ def test_a_server_is_reported_with_its_kernels_and_their_notebooks(
         "last_activity": ACTIVE,
         "outputs_kept": False,
         "outputs_problem": "",
+        "page_problem": "",
+        "failed_logins": 0,
+        "last_failed_login": "",
+        "attacked": False,
+        "sessions_since": "",
         "terminals": ["1"],
         "kernels": [
             {
@@ -149,6 +167,7 @@ def test_a_server_without_terminals_has_none(info: Run, site: Site, token_file: 
     site.answer("/api/status", {"last_activity": ACTIVE, "started": STARTED})
     site.answer("/api/kernels", [])
     site.answer("/api/sessions", [])
+    site.closed.add("/api/status")
 
     assert info(token_file=token_file)["terminals"] == []
 
@@ -317,6 +336,7 @@ def test_the_wait_ends_when_the_server_comes_up(info: Run, site: Site) -> None:
     for _ in range(3):
         site.answer("/api", "", 502, {"ngrok-error-code": "ERR_NGROK_8012"})
     site.answer("/api", {"version": "2.21.1"})
+    site.closed.add("/api/status")
 
     assert info(wait=20)["running"]
     assert len(site.asked("/api")) == 4
@@ -346,7 +366,7 @@ def test_ngrok_is_asked_to_skip_its_page_for_browsers(info: Run, site: Site) -> 
 def test_without_a_token_file_no_token_is_sent(info: Run, jupyter: Site) -> None:
     info()
 
-    assert [headers["Authorization"] for _, headers in jupyter.requests] == [None]
+    assert {headers["Authorization"] for _, headers in jupyter.requests} == {None}
 
 
 def test_the_token_is_sent_only_where_a_login_is_needed(
@@ -354,8 +374,13 @@ def test_the_token_is_sent_only_where_a_login_is_needed(
 ) -> None:
     info(token_file=token_file)
 
-    assert {path: headers["Authorization"] for path, headers in jupyter.requests} == {
-        "/api": None,
+    bare = [path for path, headers in jupyter.requests if not headers["Authorization"]]
+    assert bare == ["/api", "/api/status"]
+    told = {path: headers["Authorization"] for path, headers in jupyter.requests[2:]}
+    assert told == {
+        "/": f"token {TOKEN}",
+        "/lab": f"token {TOKEN}",
+        "/api/notebook-guard": f"token {TOKEN}",
         "/api/notebook-keeper": f"token {TOKEN}",
         "/api/status": f"token {TOKEN}",
         "/api/kernels": f"token {TOKEN}",
