@@ -22,6 +22,9 @@ def taken() -> Iterator[socket.socket]:
         yield listening
 
 
+COMMON = "1qaz2wsx3edc"
+
+
 def assert_untouched(account: Account) -> None:
     """Nothing was installed, configured or started."""
     assert not account.state.exists()
@@ -51,24 +54,43 @@ def refusals(
 ) -> Refusals:
     """One run for all: each host is this machine, and is named after what is bad about it."""
     port = taken.getsockname()[1]
-    given = {
+    account = new_account()
+    weak, empty = account.home.parent / "weak", account.home.parent / "empty"
+    weak.write_text(f"{COMMON}\n")
+    empty.touch()
+    given: dict[str, dict[str, object]] = {
         "no-authtoken": {"ngrok_authtoken": ""},
         "short-password": {"jupyter_password": "s3cr-7x"},
+        "common-password": {"jupyter_password": COMMON},
+        "own-name": {"jupyter_password": "own-name"},
+        "weak-file": {"notebook_password_file": str(weak)},
+        "empty-file": {"notebook_password_file": str(empty)},
+        "odd-hash": {"jupyter_password_hash": "nonsense:..."},
+        "no-checksum": {"ngrok_executable": "", "ngrok_archive_checksum": ""},
+        "other-checksum": {
+            "ngrok_executable": "",
+            "ngrok_archive_checksum": "md5:d41d8cd98f00b204e9800998ecf8427e",
+        },
+        "odd-policy": {"ngrok_traffic_policy": {"inbound": []}},
+        "odd-email": {"ngrok_allowed_emails": ["me"]},
         "no-agent": {"ngrok_executable": "/bin/true"},
         "nothing-there": {"ngrok_executable": "/nowhere/ngrok"},
         "no-jupyter": {"jupyter_executable": "/bin/true"},
         "no-python": {"jupyter_python": "/bin/false"},
         "small-disk": {"jupyter_base_dir": f"{small_disk}/not yet/there"},
         "jupyter-port": {"jupyter_port": port},
-        "agent-port": {"ngrok_web_addr": f"127.0.0.1:{port}"},
+        "odd-api": {"ngrok_api": "maybe"},
         "no-range": {"jupyter_port": "8987-8888"},
+        "no-directory": {"jupyter_root_dir": "/etc/hostname"},
         "odd-kernel": {"jupyter_kernels": [{"name": "course"}, {"name": "../course"}]},
         "two-wishes": {"jupyter_executable": "/bin/true", "jupyter_packages": ["pandas"]},
     }
     if small_disk is None:
         del given["small-disk"]
-    account = new_account()
     here = account.variables | {"ansible_connection": "local"}
+    password = {"jupyter_password": here.pop("jupyter_password")}
+    for host in given.keys() - {"weak-file", "empty-file", "odd-hash"}:
+        given[host] = password | given[host]
     inventory, report = account.home.parent / "hosts.json", account.home.parent / "report.json"
     inventory.write_text(json.dumps({"all": {"vars": here, "hosts": given}}))
     # Given besides, they would outrank those of the hosts.
@@ -84,12 +106,23 @@ def refusals(
     [
         ("no-authtoken", ["There is no authtoken (ngrok would say ERR_NGROK_4018)"]),
         ("short-password", ["jupyter_password is too short", "8 characters or more"]),
+        ("common-password", ["jupyter_password is among the 20,000 most common ones"]),
+        ("own-name", ["jupyter_password is the name of the host"]),
+        ("weak-file", ["/weak is among the 20,000 most common ones", "or remove the file"]),
+        ("empty-file", ["/empty is too short"]),
+        ("odd-hash", ["jupyter_password_hash is no hash as Jupyter makes it"]),
+        ("no-checksum", ["ngrok_archive_checksum is not of the form sha256:DIGEST"]),
+        ("other-checksum", ["ngrok_archive_checksum is not of the form sha256:DIGEST"]),
+        ("odd-policy", ["ngrok_traffic_policy: inbound is no phase"]),
+        ("odd-email", ["ngrok_allowed_emails: me is no e-mail address"]),
         ("no-agent", ["/bin/true on no-agent is no ngrok agent"]),
         ("nothing-there", ["/nowhere/ngrok on nothing-there is no ngrok agent"]),
         ("no-jupyter", ["/bin/true on no-jupyter is no Jupyter with JupyterLab"]),
         ("no-python", ["/bin/false on no-python cannot make an environment for Jupyter"]),
         ("odd-kernel", ["A name in jupyter_kernels is not made of letters", "../course"]),
         ("two-wishes", ["Nothing is installed into the Jupyter that jupyter_executable names"]),
+        ("no-directory", ["The notebooks' directory /etc/hostname is not a directory."]),
+        ("odd-api", ["ngrok_api is auto, true or false."]),
         ("no-range", ["'127.0.0.1:8987-8888' is not an address of the form host:port"]),
     ],
 )
@@ -107,11 +140,13 @@ def test_a_disk_without_room_for_jupyter(refusals: Refusals, small_disk: Path | 
     assert list(small_disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("host", ["jupyter-port", "agent-port"])
-def test_a_port_that_is_taken(refusals: Refusals, taken: socket.socket, host: str) -> None:
+def test_a_port_that_is_taken(refusals: Refusals, taken: socket.socket) -> None:
     address = f"127.0.0.1:{taken.getsockname()[1]}"
     program = Path("/proc/self/comm").read_text().strip()
-    assert f"{address} is taken by {program} (process {os.getpid()}, " in refusals.errors[host]
+    assert (
+        f"{address} is taken by {program} (process {os.getpid()}, "
+        in refusals.errors["jupyter-port"]
+    )
 
 
 def test_nothing_was_done_no_secret_shown_and_each_host_has_its_one_sentence(
@@ -122,7 +157,7 @@ def test_nothing_was_done_no_secret_shown_and_each_host_has_its_one_sentence(
     # The same sentence for two hosts is printed once.
     assert len(errors(refusals.play)) == len(set(refusals.errors.values()))
     assert "Traceback" not in output
-    assert "s3cr-7x" not in output
+    assert [word for word in ("s3cr-7x", COMMON) if word in output] == []
     assert_untouched(refusals.account)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ensurepip
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +32,9 @@ exec sleep 600
 
 def pinned(name: str) -> str:
     """The lines that pin a package, with its hashes."""
-    found = re.search(rf"^{name}==(?:.*\\\n)+.*\n", PACKAGES, re.MULTILINE)
+    found = re.findall(rf"^{name}==(?:.*\\\n)+.*\n", PACKAGES, re.MULTILINE)
     assert found
-    return found[0]
+    return "".join(found)
 
 
 def start(directory: Path) -> subprocess.Popen[str]:
@@ -120,3 +124,97 @@ def test_what_a_killed_one_left_half_done_is_begun_anew(base: Path) -> None:
     assert not (base / "venv/bin/real-uv").exists()
     assert has(base, "six")
     assert finish(start(base)) == []
+
+
+KERNEL = f"""
+put_kernels() {{
+  put_kernel course {shlex.quote(sys.executable)} 'idna<3'
+  put_kernel plain {shlex.quote(sys.executable)}
+}}
+"""
+
+
+def with_kernels(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script with two kernels asked for, as the role sends it."""
+    return subprocess.run(
+        ["sh", "-s", sys.executable, directory],
+        input=KERNEL + (FILES / "install").read_text(),
+        env=os.environ | caches(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def packages(base: Path, environment: str) -> set[str]:
+    """The packages of an environment, as ``name==version``."""
+    command = ["venv/bin/uv", "pip", "list", "--format=json", "--python", environment]
+    done = subprocess.run(command, cwd=base, capture_output=True, text=True, check=True)
+    return {f"{found['name']}=={found['version']}" for found in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def kernels(together: tuple[Path, list[list[str]]]) -> Path:
+    """A directory with a list of what a kernel needs here, and with two kernels."""
+    base = together[0]
+    lines = "".join(pinned(name) for name in sorted(needed_by_ipykernel()))
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna") + lines)
+    done = with_kernels(base)
+    assert (done.returncode, set(done.stdout.split())) == (0, {"changed"}), done.stderr
+    return base
+
+
+def needed_by_ipykernel() -> set[str]:
+    """The names of what the pinned ipykernel takes on this Python, itself included."""
+    uv, pins = Path(sys.executable).with_name("uv"), FILES / "requirements.txt"
+    words = ["pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    done = subprocess.run(
+        [str(uv), *words, "--constraint", str(pins), "-"],
+        input="ipykernel",
+        env=os.environ | caches(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(re.findall(r"^[\w.-]+", done.stdout, re.MULTILINE))
+
+
+def test_a_kernel_is_made_of_what_is_pinned_and_of_what_the_machine_s_python_brings(
+    kernels: Path,
+) -> None:
+    pins = set(re.findall(r"^[\w.-]+==[\w.]+", PACKAGES, re.MULTILINE))
+
+    others = packages(kernels, "kernels/plain") - pins
+
+    assert {line for line in others if not line.startswith("setuptools==")} == {
+        f"pip=={ensurepip.version()}"
+    }
+
+
+def test_a_kernel_may_have_packages_of_other_releases_than_jupyter_has(kernels: Path) -> None:
+    assert packages(kernels, "kernels/course") & {"idna==2.10"}
+    assert packages(kernels, "venv") & {pinned("idna").split()[0]}
+
+
+def test_kernels_that_are_there_are_left_as_they_are(kernels: Path) -> None:
+    assert with_kernels(kernels).stdout == ""
+
+
+@pytest.mark.parametrize("name", ["course", pytest.param("plain", marks=pytest.mark.acceptance)])
+def test_a_kernel_takes_nothing_with_another_hash_than_the_pinned_one(
+    kernels: Path, name: str
+) -> None:
+    """An index that was tampered with; what the notebook has is not fetched again."""
+    right = (kernels / "requirements.txt").read_text()
+    wrong = pinned("comm").replace("sha256:", "sha256:0000")
+    wrong = re.sub(r"(sha256:\w{64})\w+", r"\1", wrong)
+    (kernels / "requirements.txt").write_text(right.replace(pinned("comm"), wrong))
+    shutil.rmtree(kernels / "kernels" / name)
+
+    done = with_kernels(kernels)
+
+    (kernels / "requirements.txt").write_text(right)
+    assert done.returncode != 0
+    assert "Hash mismatch for `comm==" in done.stderr
+    assert not (kernels / "kernels" / name / "kernel.json").exists()

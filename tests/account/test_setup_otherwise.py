@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.accounts import Account
-from tests.support.edge.client import fetch
 from tests.support.leaks import environments, readable_by_others, watched_processes
 from tests.support.plays import Play
 from tests.support.ports import free_range
@@ -30,11 +29,13 @@ class Otherwise:
     password: str
     token: str
     on_command_lines: set[str]
-    ports: tuple[int, int]
+    port: int
     environment: Path
     added: list[str]
     prefix: str
     keeper: tuple[int, str]
+    # Somebody who was logged in with the first password, and has a kernel.
+    visitor: Visitor
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +51,14 @@ def otherwise(new_account: Callable[[], Account], notebook: Account) -> Iterator
     password = f"pw {uuid.uuid4().hex}"
     before = tree(environment)
     with watched_processes([token, password]) as seen:
-        with free_range(4) as (jupyter_ports, jupyter), free_range(4) as (agent_ports, agent):
-            ranges = {"jupyter_port": jupyter_ports, "ngrok_web_addr": f"127.0.0.1:{agent_ports}"}
-            first = account.setup("-vvv", "--diff", **ranges)
+        with free_range(4) as (ports, port):
+            first = account.setup("-vvv", "--diff", jupyter_port=ports)
         file = account.home / ".config/anywhere-notebook/localhost.password"
         made = file.read_text().strip()
         visitor = Visitor(first.url)
         assert visitor.log_in(made)
         prefix = visitor.run(visitor.kernel(), "import sys; print(sys.prefix)").strip()
         keeper = visitor.page("/api/notebook-keeper")[0], visitor.page("/lab")[2]
-        visitor.end_kernels()
         # The first ports are free again. A diff could show the secret that changes.
         second = account.setup("-vvv", "--diff", jupyter_password=password)
     # Python compiles what it imports.
@@ -72,11 +71,12 @@ def otherwise(new_account: Callable[[], Account], notebook: Account) -> Iterator
         password,
         token,
         seen,
-        (jupyter[1], agent[1]),
+        port[1],
         environment,
         added,
         prefix,
         keeper,
+        visitor,
     )
     account.stop()
 
@@ -94,21 +94,38 @@ def test_a_password_is_made_when_none_is_given(otherwise: Otherwise) -> None:
     assert len(otherwise.made_password) >= 20
 
 
-def test_another_password_takes_its_place(otherwise: Otherwise) -> None:
-    # No kernel was in the way, and so the server was restarted.
-    assert otherwise.second.card("Started") == "server"
-    assert Visitor(otherwise.second.url).log_in(otherwise.password)
-    assert not Visitor(otherwise.second.url).log_in(otherwise.made_password)
-
-
-def test_the_next_ports_are_taken_and_kept_where_others_have_the_first(
+def test_another_password_takes_its_place_at_once_and_the_kernel_lives(
     otherwise: Otherwise,
 ) -> None:
-    jupyter, agent = otherwise.ports
+    assert otherwise.second.card("Started") == "nothing, everything ran"
+    assert "Restart pending" not in otherwise.second.output
+    assert "Whoever was logged in was logged out" in otherwise.second.output
+    assert otherwise.visitor.page("/api/status")[0] == 403
+    assert not Visitor(otherwise.second.url).log_in(otherwise.made_password)
+    owner = Visitor(otherwise.second.url)
+    assert owner.log_in(otherwise.password)
+    assert len(owner.kernels()) == 1
+
+
+def test_all_sessions_end_where_that_is_wanted(otherwise: Otherwise) -> None:
+    owner = Visitor(otherwise.second.url)
+    assert owner.log_in(otherwise.password)
+    play = otherwise.account.reconnect(
+        jupyter_password=otherwise.password, jupyter_end_sessions="true"
+    )
+    assert "Whoever was logged in was logged out" in play.output
+    assert play.card("Repaired") == "nothing, everything ran"
+    assert owner.page("/api/status")[0] == 403
+    assert owner.log_in(otherwise.password)
+    assert len(owner.kernels()) == 1
+
+
+def test_the_next_port_is_taken_and_kept_where_others_have_the_first(
+    otherwise: Otherwise,
+) -> None:
     for play in (otherwise.first, otherwise.second):
-        assert play.card("On the machine") == f"http://127.0.0.1:{jupyter}"
+        assert play.card("On the machine") == f"http://127.0.0.1:{otherwise.port}"
     assert otherwise.second.url == otherwise.first.url
-    assert fetch(f"http://127.0.0.1:{agent}", "/api/tunnels").status == 200
 
 
 def test_outputs_are_kept_unless_that_is_not_wanted(otherwise: Otherwise, visitor: Visitor) -> None:
