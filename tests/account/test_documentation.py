@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,27 @@ def test_the_readme_is_short_and_names_only_variables_that_exist() -> None:
     variables = [name for block in blocks for name in re.findall(r"^(\w+):", block, re.MULTILINE)]
     assert len(variables) > 5
     assert [name for name in variables if name not in known] == []
+
+
+def test_what_ships_has_all_that_is_used_and_nothing_of_the_tests(tmp_path: Path) -> None:
+    subprocess.run(
+        [Path(sys.executable).with_name("ansible-galaxy"), "collection", "build", CHECKOUT],
+        cwd=tmp_path,
+        env=os.environ | {"ANSIBLE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        check=True,
+    )
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = set(files.getnames())
+
+    kept = subprocess.run(
+        ["git", "ls-files", "README.md", "SECURITY.md", "playbooks", "plugins", "roles"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {"SECURITY.md", "plugins/plugin_utils/common_passwords.txt"} <= set(kept)
+    assert [name for name in kept if name not in names] == []
+    assert [name for name in names if name.split("/")[0] in ("tests", ".venv", ".cache")] == []

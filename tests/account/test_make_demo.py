@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
@@ -25,6 +24,7 @@ from tests.support.processes import descendants, runs
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
 
+SOCKET = ".demo/home/.local/share/anywhere-notebook/tmux/notebook-demo"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 # What the clients of the package indexes may need of the caller's environment, and no more.
 PASSED_ON = re.compile(
@@ -103,10 +103,7 @@ class Clone:
 
     def tmux(self, *words: str) -> list[str]:
         """Ask the demonstration's tmux server; nothing when there is none."""
-        variables = self.run("cat", ".demo/variables.json")
-        if variables.status:
-            return []
-        play = self.run("tmux", "-L", json.loads(variables.output)["tmux_socket_name"], *words)
+        play = self.run("tmux", "-S", SOCKET, *words)
         return [] if play.status else play.output.splitlines()
 
     def sessions(self) -> dict[str, int]:
@@ -153,13 +150,11 @@ def owner() -> Iterator[str]:
     # Test hosts have accounts too, and what these run is seen from here, with the usual numbers.
     numbers = ["--key", "UID_MIN=30000", "--key", "UID_MAX=39999"]
     subprocess.run([*AS_ROOT, "useradd", "--create-home", *numbers, name], check=True)
-    uid = pwd.getpwnam(name).pw_uid
     try:
         yield name
     finally:
         kill(processes_of(name))
         subprocess.run([*AS_ROOT, "userdel", "--remove", name], capture_output=True, check=True)
-        subprocess.run([*AS_ROOT, "rm", "-rf", f"/tmp/tmux-{uid}"], check=True)
 
 
 @dataclass(frozen=True)

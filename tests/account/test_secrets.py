@@ -73,5 +73,5 @@ def test_jupyter_and_the_agent_listen_on_loopback_only(notebook: Account) -> Non
             for row in tables.splitlines()
             if f":{port:04X} " in row and row.split()[3] == "0A"
         ]
-        # 127.0.0.1, as the kernel writes it.
-        assert listening == [f"0100007F:{port:04X}"]
+        # 127.0.0.1, as the kernel writes it; the agent's API may be off.
+        assert listening in ([f"0100007F:{port:04X}"], [] if port == ports["ngrok"] else None)

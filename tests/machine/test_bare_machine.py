@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.support import CHECKOUT
+from tests.support.attacker import FILES, PORTS, attack
 from tests.support.hosts import Host, Run
 
 # The visitor is on the host too, where its edge listens; curl is not there.
@@ -17,6 +18,8 @@ where = urlsplit(sys.argv[1])
 request = urllib.request.Request(f"http://127.0.0.1:{where.port}/api", None, {"Host": where.netloc})
 print(json.load(urllib.request.urlopen(request))["version"])
 """
+
+TOKEN = "notebook/.demo/home/.local/share/anywhere-notebook/jupyter/token"
 
 
 def put_checkout(host: Host, user: str) -> None:
@@ -46,3 +49,8 @@ def test_make_demo_on_a_bare_machine(release: str, user: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         card = done.stdout.partition("'Notebook:")[2]
         assert host.run(["python3", "-c", VISIT, card.split()[0]], user).stdout
+        uid = int(host.run(["id", "-u", user]).stdout)
+        found = attack(host, "nobody", PORTS, uid=uid, home="/etc", seconds=0.1)
+        assert found["answered"] == {}
+        shown = attack(host, "nobody", FILES, secrets=[host.run(f"cat {TOKEN}", user).stdout])
+        assert shown == []

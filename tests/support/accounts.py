@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,9 +54,10 @@ def pack_agent(file: Path, level: int = 1) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def disk(directory: Path, megabytes: int) -> Iterator[bool]:
+def disk(directory: Path, megabytes: int, *options: str) -> Iterator[bool]:
     """Have a small disk of its own at a directory; False where only root can make one."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,uid={os.getuid()}", "tmpfs"]
+    told = ",".join([f"size={megabytes}m", f"uid={os.getuid()}", *options])
+    mount = ["mount", "-t", "tmpfs", "-o", told, "tmpfs"]
     mounted = subprocess.run([*AS_ROOT, *mount, directory], capture_output=True, check=False)
     try:
         yield not mounted.returncode
@@ -84,6 +86,12 @@ class Account:
     def state(self) -> Path:
         """The directory below which the roles put everything."""
         return self.home / ".local/share/anywhere-notebook"
+
+    @property
+    def socket(self) -> Path:
+        """The socket of its tmux server, in tmux's usual place if it is there."""
+        usual = Path(os.environ.get("TMUX_TMPDIR", "/tmp"), f"tmux-{os.getuid()}", self.socket_name)
+        return usual if usual.exists() else self.state / "tmux" / self.socket_name
 
     def environment(self) -> dict[str, str]:
         """The caller's environment as this account would have it."""
@@ -154,7 +162,7 @@ class Account:
 
     def tmux(self, *words: str) -> str:
         """Ask the account's tmux server; empty when there is none, or it is suspended."""
-        command = ["tmux", "-L", self.socket_name, *words]
+        command = ["tmux", "-S", str(self.socket), *words]
         try:
             return subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=TMUX_SECONDS
@@ -170,7 +178,10 @@ class Account:
 
     def stop(self) -> None:
         """End what runs in the account's tmux server, and the server."""
-        end_sessions(self.socket_name)
+        end_sessions(self.socket)
+        # Where kernels' sockets are, because a home of the tests has a long name.
+        with contextlib.suppress(OSError):
+            shutil.rmtree((self.state / "jupyter/sockets").readlink())
 
     @staticmethod
     def _succeed(play: Play) -> Play:

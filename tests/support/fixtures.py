@@ -52,6 +52,8 @@ def new_account(
             "ngrok_authtoken": f"token_{uuid.uuid4().hex}",
             "ngrok_executable": str(AGENT),
             "ngrok_web_addr": f"127.0.0.1:{free_port()}",
+            # Whether it were on by itself depends on who else can log in here.
+            "ngrok_api": False,
             "ngrok_connect_url": service.agent,
             "ngrok_connect_cas": str(service.ca),
         }

@@ -63,13 +63,13 @@ def readable_by_others(account: Account, secrets: list[str]) -> list[Path]:
 def is_open(path: Path, account: Account) -> bool:
     """Whether others may read a file. What the roles wrote has to be closed by its own mode.
 
-    Jupyter writes a readable page with its token into its runtime directory, which it closes.
+    Jupyter writes a readable page with its token into its runtime directory, which is closed.
     """
     above = [parent for parent in path.parents if parent.is_relative_to(account.home)]
     closed_above = any(
         not parent.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for parent in above
     )
-    ours = path.is_relative_to(account.state) and "runtime" not in path.parts
+    ours = path.is_relative_to(account.state) and "k" not in path.parts
     readable = bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
     return readable and (ours or not closed_above)
 

@@ -16,7 +16,7 @@ from tests.support.hosts.client import STARTED_BY
 from tests.support.hosts.listing import everything
 from tests.support.waiting import wait_until
 
-SHARING = ("tests/account/", "tests/browser/")
+SHARING = ("tests/account/", "tests/browser/", "tests/guard/")
 # What keeps a process busy for long is begun first, what takes a second comes last.
 ORDER = (
     *SHARING[::-1],
