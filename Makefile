@@ -36,7 +36,7 @@ demo-stop:
 # two processors busy; of the others some only wait, hence three processes.
 test: $(VENV)/.aws $(AGENTS)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
-	$(PYTEST) $(SPREAD) -m "not acceptance" tests/keeper tests/account tests/browser tests/machine
+	$(PYTEST) $(SPREAD) -m "not acceptance" tests/guard tests/keeper tests/account tests/browser tests/machine
 
 # The rest: further releases, pages, libraries, states and interruptions, and the tests of what stands in for others.
 acceptance: $(VENV)/.aws $(AGENTS)
