@@ -6,7 +6,6 @@ the account's home. Without NGROK_AUTHTOKEN, the edge of the tests stands in for
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -21,7 +20,8 @@ DEMO = CHECKOUT / ".demo"
 HOME = DEMO / "home"
 PORTS = DEMO / "ports.json"
 VARIABLES = DEMO / "variables.json"
-SOCKET_NAME = f"notebook-demo-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:8]}"
+# Not the usual name, under which the account may have a notebook that an older release has started.
+SOCKET = HOME / ".local/share/anywhere-notebook/tmux/notebook-demo"
 
 
 def free_ports() -> dict[str, int]:
@@ -47,7 +47,8 @@ def variables() -> dict[str, object]:
         "ansible_remote_tmp": str(HOME / ".ansible/tmp"),
         "tmux_package_managed": False,
         "tmux_linger_enabled": False,
-        "tmux_socket_name": SOCKET_NAME,
+        "tmux_socket_dir": str(SOCKET.parent),
+        "tmux_socket_name": SOCKET.name,
         "jupyter_port": ports["jupyter"],
         "jupyter_python": sys.executable,
         "jupyter_start_on_boot": False,
@@ -88,7 +89,7 @@ def play(playbook: str) -> int:
 
 def stop() -> int:
     """End the demonstration, and return the exit status."""
-    ended = end_sessions(SOCKET_NAME)
+    ended = end_sessions(SOCKET)
     print(f"Ended {ended} processes. Their files stay in {DEMO}; make clean removes them.")
     return 0
 
