@@ -50,7 +50,7 @@ lint: $(VENV)/.aws
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/ansible-lint --strict
 
 unit: $(VENV)/.test
-	$(PYTEST) tests/unit
+	$(PYTEST) -m "not acceptance" tests/unit
 
 # Pins what pyproject.toml names. Needs the package index, nothing else.
 lock: $(VENV)/.demo

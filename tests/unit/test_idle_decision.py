@@ -400,4 +400,4 @@ def test_a_kernel_that_only_starts_is_no_use(
 
     assert facts.stamps
     assert facts.stamps["kernel 1"] == "starting 2026-11-23T09:00:00Z"
-    assert "kernel 1" not in facts.busy
+    assert "kernel 1 is" not in facts.busy
