@@ -475,6 +475,10 @@ def test_of_any_answers_of_a_server_all_fields_are_of_their_kind_and_its_token_i
             return
         assert_printable(json.loads(json.dumps(found)))
         assert TOKEN not in json.dumps(found)
+        flags = ("running", "answered", "proven", "outputs_kept", "attacked")
+        assert {type(found[name]) for name in flags} == {bool}
+        assert type(found["failed_logins"]) is int
+        assert not found["running"] or _jupyter.VERSION.fullmatch(found["version"])
         texts = ("id", "name", "path", "execution_state", "last_activity", "died", "died_of")
         numbers = ("idle_seconds", "pid", "memory_mb")
         for kernel in found["kernels"]:
