@@ -20,7 +20,7 @@ with urllib.request.urlopen(request) as reply:
     kernel = json.load(reply)["id"]
 fields = "#{session_name} #{pane_pid}"
 panes = subprocess.check_output(
-    ["tmux", "-L", "notebook", "list-panes", "-a", "-F", fields], text=True
+    ["tmux", "-S", str(state / "tmux/notebook"), "list-panes", "-a", "-F", fields], text=True
 )
 processes = {name: int(pid) for name, pid in (line.split() for line in panes.splitlines())}
 (Path.home() / "before.json").write_text(json.dumps({"kernel": kernel, "processes": processes}))

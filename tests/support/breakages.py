@@ -145,12 +145,14 @@ def other_program(session: str, code: str) -> Break:
     """Something else runs in the session, and listens where the session's command should."""
 
     @contextmanager
-    def broken(account: Account, _edge: Edge) -> Iterator[None]:
+    def broken(account: Account, edge: Edge) -> Iterator[None]:
         end(account, session)
         command = [sys.executable, "-c", code, str(port(account, session))]
         account.tmux("new-session", "-d", "-s", session, *command)
         wait_until(lambda: listens(account, session))
         pid = account.pids()[session]
+        # The agent comes back with whatever listens there.
+        wait_until(lambda: edge.state()["endpoints"], what="an endpoint")
         try:
             yield
         finally:
