@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import re
 import typing as t
 from urllib.parse import urlsplit
@@ -165,13 +164,14 @@ def look(
         return result | {"error_code": "", "action": "", "msg": "The agent has not started yet."}
     if said.waits:
         return result | waiting(said, upstream)
-    opened = [
-        {**endpoint, "proto": endpoint["url"].partition("://")[0], "connections": said.visits}
-        for endpoint in said.endpoints.values()
-    ]
     if said.api == "off":
+        opened = [
+            {**endpoint, "proto": endpoint["url"].partition("://")[0], "connections": said.visits}
+            for endpoint in said.endpoints.values()
+        ]
         found: dict[str, t.Any] = {"version": "", "status": "", "endpoints": opened}
         where = "The agent runs"
+        connected = said.opened and not bad
     else:
         try:
             found = agent(said.web_addr or web_addr, said.pid or pid)
@@ -182,10 +182,8 @@ def look(
         for endpoint in found["endpoints"]:
             if endpoint["name"] in said.endpoints:
                 endpoint["url"] = said.endpoints[endpoint["name"]]["url"]
+        connected = found["status"] == "online" if found["status"] else not bad
     result |= {"running": True, **found}
-    connected = found["status"] == "online" if found["status"] else not bad
-    if said.api == "off":
-        connected = said.opened and not bad
     for endpoint in found["endpoints"]:
         other = {endpoint["upstream"], said.endpoints.get(endpoint["name"], endpoint)["upstream"]}
         wrong = [each for each in other if upstream and not same(each, upstream)]
@@ -425,18 +423,10 @@ def _own(web_addr: str, pid: int) -> _listener.Listener:
         raise NoAgent(f"no ngrok agent can be at {web_addr}: {exc}") from exc
     if listener is None:
         raise NoAgent(f"no ngrok agent answers on {web_addr}: Connection refused")
-    own = listener.descends_from(pid) if pid else listener.user == _account()
+    own = listener.descends_from(pid) if pid else listener.uid == os.getuid()
     if not own:
         raise NoAgent(f"{web_addr} is taken by {listener}")
     return listener
-
-
-def _account() -> str:
-    """Return the name of this account, as a listener has it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _counted(web_addr: str, entry: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -435,13 +435,10 @@ def add_tunnel(
             "free accounts may be refused. A newer release of this collection installs a newer "
             "one, unless ngrok_executable names it."
         )
-    found = _ngrok.look(
-        "",
-        endpoint_name,
-        _ngrok.read_log(f"{base}/agent.log", pane.pid if pane else 0),
-        pane.pid if pane else 0,
-        result["server"]["url"],
-    )
+    # Also of one that has ended: its log says why.
+    last = pane.pid if pane else 0
+    log = _ngrok.read_log(f"{base}/agent.log", last)
+    found = _ngrok.look("", endpoint_name, log, last, result["server"]["url"])
     tunnel["error_code"] = "" if found["online"] else found["error_code"]
     tunnel |= {key: found[key] for key in ("api", "api_reason", "waiting")}
     pid = tunnel["pid"]
@@ -508,14 +505,6 @@ def last_look(base: str) -> dict[str, t.Any]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     return {"boot": ""}
-
-
-def trouble(what: str, pane: Pane | None, address: str, found: dict[str, t.Any]) -> str:
-    """Return why a command cannot do its work at its address, nothing when it can.
-
-    ``found`` is what was met there, as the modules for servers and agents return it.
-    """
-    return taken(what, pane, address) or unwell(what, pane, found)
 
 
 def taken(what: str, pane: Pane | None, address: str) -> str:
