@@ -32,7 +32,7 @@ from tests.support.hosts.client import AS_ROOT
 from tests.support.modules import run_module
 from tests.support.ports import free_port
 from tests.support.processes import descendants
-from tests.support.sites import Site
+from tests.support.sites import Site, serving
 from tests.support.waiting import wait_until
 
 TOKEN = "2agentTESTtokenTESTtokenTEST_5XyZ"
@@ -201,11 +201,9 @@ def own_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[str]:
     """What the agents forward to."""
-    with Site() as site:
+    with serving(Site()) as site:
         site.answer("/api", {"version": "2.21.1"})
-        threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05}).start()
         yield site.url
-        site.shutdown()
 
 
 @pytest.fixture(

@@ -14,7 +14,7 @@ from tests.support.breakages import kill
 from tests.support.edge.client import Edge
 from tests.support.plays import refused
 from tests.support.processes import descendants
-from tests.support.sites import Site
+from tests.support.sites import Site, serving
 from tests.support.waiting import wait_until
 
 PLAY = """
@@ -31,19 +31,16 @@ PLAY = """
 def machine(new_account: Callable[[], Account], service: Edge) -> Iterator[Account]:
     """An account with an agent that was installed from an archive, and a server of its own."""
     account = new_account()
-    site = Site()
-    threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05}).start()
-    account.variables["ngrok_upstream_url"] = site.url
     account.variables["ngrok_url"] = f"http://lingering.localhost:{service.visitor_port}"
     for entry_point in ("main", "session"):
         (account.home / f"{entry_point}.yml").write_text(PLAY.format(entry_point=entry_point))
     account.variables |= pack_agent(account.home / "old.tgz", 1)
-    play = account.play(account.home / "main.yml")
-    assert play.status == 0, play.output
-    yield account
-    account.stop()
-    site.shutdown()
-    site.server_close()
+    with serving(Site()) as site:
+        account.variables["ngrok_upstream_url"] = site.url
+        play = account.play(account.home / "main.yml")
+        assert play.status == 0, play.output
+        yield account
+        account.stop()
 
 
 def installed(account: Account) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from tests.support.breakages import mend
 from tests.support.edge.client import Edge, fetch
 from tests.support.plays import Play
 from tests.support.ports import free_port
+from tests.support.sites import serving
 from tests.support.waiting import wait_until
 
 HALVES = {"█": (255, 255), "▀": (255, 0), "▄": (0, 255), " ": (0, 0)}
@@ -73,15 +73,13 @@ def told(notebook: Account, service: Edge) -> Iterator[Told]:
     visitor.run(visitor.kernel(), "pass")
     kernels = visitor.kernels()
     come_back_elsewhere(notebook, service)
-    with Hook() as hook:
-        threading.Thread(target=hook.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    with serving(Hook()) as hook:
         new = notebook.reconnect(notebook_url_webhook=hook.url, notebook_qr=True)
         mend(service)
         service.fault(interstitial=True)
         pids = notebook.pids()
         again = notebook.reconnect(notebook_url_webhook=hook.url)
         mend(service)
-        hook.shutdown()
     yield Told(visitor.url, new, again, hook.got, kernels, pids)
     notebook.visitor().end_kernels()
 

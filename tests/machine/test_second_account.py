@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,15 +115,13 @@ def test_the_port_of_a_dead_server_leads_nobody_to_it(shared: Shared) -> None:
     with Racer(shared.host, OTHER, port) as racer:
         shared.host.run(["kill", "-KILL", str(server)])
         racer.wait()
-        died = time.monotonic()
 
         def closed() -> bool:
             # The owner's page asks on.
             fetch(shared.url, "/api/status", {"Cookie": "a=1"})
             return not shared.edge.state()["endpoints"]
 
-        wait_until(closed, 20, what="the end of the tunnel")
-        assert time.monotonic() - died < 10
+        wait_until(closed, 10, what="the end of the tunnel")
         refused = shared.controller.play(RECONNECT)
 
         assert refused.status != 0

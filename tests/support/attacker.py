@@ -7,9 +7,10 @@ line and prints one.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 from tests.support.hosts import Host
 
@@ -210,34 +211,27 @@ os._exit(0)
 """
 
 
+def _command(account: str, program: str, told: object) -> list[str]:
+    """Run a program as an account of the host; also as one that may not log in."""
+    return ["runuser", "-u", account, "--", "python3", "-c", program, json.dumps(told)]
+
+
 def attack(host: Host, account: str, program: str, **told: object) -> Any:
     """Run one of the programs as an account of the host, and return what it found."""
-    # One that may not log in, too.
-    words = ["runuser", "-u", account, "--", "python3", "-c", program, json.dumps(told)]
-    return json.loads(host.run(words, timeout=300).stdout)
+    return json.loads(host.run(_command(account, program, told), timeout=300).stdout)
 
 
-class Racer:
+class Racer(AbstractContextManager["Racer"]):
     """An account that wants a port, as long as the ``with`` block."""
 
     def __init__(self, host: Host, account: str, port: int) -> None:
-        # Its words are written to the program as a file would be: ssh has a shell in between.
-        host.write("/var/tmp/racer.py", RACER)
-        line = f"exec python3 /var/tmp/racer.py '{json.dumps({'port': port})}'"
+        line = shlex.join(_command(account, RACER, {"port": port}))
         self._child = subprocess.Popen(
-            [*host.ssh(account), line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*host.ssh("root"), line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._lines: list[str] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def wait(self) -> None:

@@ -164,17 +164,12 @@ def status(port: int, path: str) -> int:
 
 def listening(pid: int) -> set[str]:
     """Where a process and those below it listen: ``host:port``, or the path of a socket."""
-    inodes = set()
-    for each in descendants(pid):
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{each}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    inodes.add(str(link.readlink()))
-    rows = list(_listener._listening_sockets())
-    found = {f"{host}:{port}" for (host, port), inode, _ in rows if f"socket:[{inode}]" in inodes}
+    pids = descendants(pid)
+    found = set(_listener.addresses(pids))
+    inodes = {inode for each in pids for inode in _listener._sockets(each)}
     for line in Path("/proc/net/unix").read_text(errors="replace").splitlines():
         row = line.split(maxsplit=7)
-        if row[3] == "00010000" and f"socket:[{row[6]}]" in inodes:
+        if row[3] == "00010000" and row[6] in inodes:
             found.add(row[7] if len(row) > 7 else "/")
     return found
 

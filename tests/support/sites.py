@@ -1,11 +1,60 @@
-"""A web server with captured answers."""
+"""A web server with captured answers, and listeners that say anything."""
 
 from __future__ import annotations
 
 import http.server
 import json
+import socket
+import socketserver
+import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import Message
+from typing import TypeVar
+
+S = TypeVar("S", bound=socketserver.BaseServer)
+Talk = Callable[[socket.socket], None]
+
+
+@contextmanager
+def serving(server: S) -> Iterator[S]:
+    """Have a server answer as long as the ``with`` block."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def listener(talk: Talk) -> Iterator[str]:
+    """Listen on loopback, and talk to whoever comes; where that is, as ``host:port``."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # The test is over.
+                    return
+                with connection:
+                    try:
+                        connection.recv(65536)
+                        talk(connection)
+                    except OSError:  # It was left alone.
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 class Site(http.server.ThreadingHTTPServer):

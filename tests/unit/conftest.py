@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.modules import run_module
-from tests.support.sites import Site
+from tests.support.sites import Site, serving
 from tests.support.tmux import TmuxServer
 
 
@@ -46,12 +45,8 @@ def private_tmux(tmux: TmuxServer) -> Iterator[TmuxServer]:
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A web server that ends with the test."""
-    with Site() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
+    with serving(Site()) as server:
+        yield server
 
 
 @pytest.fixture

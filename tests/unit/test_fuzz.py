@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from roles.jupyter.files import idle
-from tests.support.sites import Site
+from tests.support.sites import Site, listener, serving
 
 TOKEN = "token-4711-of-the-server"
 SECRET = "2abcSECRETauthtoken"
@@ -266,12 +265,8 @@ apis = st.tuples(
 @pytest.fixture
 def elsewhere() -> Iterator[Site]:
     """A second web server, which ends with the test."""
-    with Site() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
+    with serving(Site()) as server:
+        yield server
 
 
 @asked
@@ -302,44 +297,21 @@ def test_of_any_api_only_an_endpoint_that_leads_here_is_online_and_nobody_else_i
 # Whatever else may answer.
 
 
+@dataclass
 class Speaker:
     """Answers each connection with the same bytes, and closes it."""
 
-    def __init__(self) -> None:
-        self.says = b""
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._speak, daemon=True)
-        self._thread.start()
-
-    def _speak(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    connection.recv(1 << 16)
-                    connection.sendall(self.says)
-                except OSError:
-                    continue
-
-    def close(self) -> None:
-        """End it."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join(10)
+    url: str = ""
+    says: bytes = b""
 
 
 @pytest.fixture
 def speaker() -> Iterator[Speaker]:
     """A listener that ends with the test."""
     found = Speaker()
-    try:
+    with listener(lambda connection: connection.sendall(found.says)) as address:
+        found.url = f"http://{address}"
         yield found
-    finally:
-        found.close()
 
 
 heads = st.sampled_from(

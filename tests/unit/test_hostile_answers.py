@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from ansible_collections.anywhere.notebook.plugins.module_utils import _http
 
-Talk = Callable[[socket.socket], None]
-
-
-@contextmanager
-def listener(talk: Talk) -> Iterator[str]:
-    """Listen on loopback, and talk to whoever comes; where that is, as ``host:port``."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:  # The test is over.
-                    return
-                with connection:
-                    try:
-                        connection.recv(65536)
-                        talk(connection)
-                    except OSError:  # It was left alone.
-                        continue
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join()
+from tests.support.sites import Talk, listener
 
 
 def endless(start: bytes, part: bytes, pause: float = 0) -> Talk:

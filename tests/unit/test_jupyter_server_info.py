@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.sites import Site
+from tests.support.sites import Site, serving
 
 Run = Callable[..., dict[str, Any]]
 
@@ -254,16 +252,11 @@ def test_something_else_is_not_jupyter(info: Run, site: Site, body: object, stat
 
 
 @pytest.fixture
-def elsewhere(site: Site) -> Iterator[Site]:
+def elsewhere() -> Iterator[Site]:
     """Another server, which looks like Jupyter."""
-    with type(site)() as other:
+    with serving(Site()) as other:
         other.answer("/api", {"version": "2.21.1"})
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield other
-        finally:
-            other.shutdown()
+        yield other
 
 
 def test_a_redirect_is_not_followed_and_is_not_jupyter(

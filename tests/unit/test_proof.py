@@ -12,16 +12,16 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.anywhere.notebook.plugins.module_utils import _jupyter
 
-from tests.support.sites import Page, Site
+from tests.support.sites import Page, Site, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,12 +83,10 @@ class Thief(Guarded):
 @pytest.fixture
 def new_site() -> Iterator[Callable[[type[Page]], Site]]:
     """Start sites that look like Jupyter; they end with the test."""
-    sites = []
+    running = ExitStack()
 
     def start(kind: type[Page]) -> Site:
-        site = Site(kind)
-        sites.append(site)
-        threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        site = running.enter_context(serving(Site(kind)))
         site.answer("/api", {"version": "2.21.1"})
         site.answer("/api/status", STATUS)
         for route in ("kernels", "sessions"):
@@ -99,10 +97,8 @@ def new_site() -> Iterator[Callable[[type[Page]], Site]]:
         site.closed.update(("/api/status", "/api/notebook-guard"))
         return site
 
-    yield start
-    for site in sites:
-        site.shutdown()
-        site.server_close()
+    with running:
+        yield start
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.support import CHECKOUT
 from tests.support.plays import Play, run
@@ -57,7 +56,7 @@ class Controller:
         return [program, "-i", str(self._inventory), playbook, *flags]
 
 
-class Running:
+class Running(AbstractContextManager["Running"]):
     """A playbook on its way; killed at the end of the ``with`` block at the latest."""
 
     def __init__(self, command: list[str], cwd: Path, env: dict[str, str]) -> None:
@@ -73,15 +72,7 @@ class Running:
             start_new_session=True,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def reach(self, task: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import testinfra.host
+from ansible_collections.anywhere.notebook.plugins.module_utils import _ngrok
 
 from tests.support import CHECKOUT
 from tests.support.edge.client import fetch
@@ -79,9 +79,7 @@ class Notebook:
     def _opened(self) -> str:
         """What the log says that the agent has opened since its supervisor spoke last."""
         log = self.machine.run(["cat", f"{self.state}/ngrok/agent.log"], check=False).stdout
-        since = log.rpartition('"obj":"supervisor"')[2]
-        found = re.findall(r'"msg":"started tunnel".*"url":"([^"]+)"', since)
-        return found[-1] if found else ""
+        return next((found["url"] for found in _ngrok.read(log).endpoints.values()), "")
 
     def root(self, *words: str) -> str:
         """What a command prints that root runs on the host."""
