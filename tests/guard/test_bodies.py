@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import pytest
 
@@ -165,3 +168,45 @@ def test_somebody_who_is_logged_in_may_be_slow(header: str, hasty: Guarded) -> N
         time.sleep(2)
         stream.sendall(f"GET /api/status HTTP/1.1\r\nHost: box\r\n{KNOWN}\r\n\r\n".encode())
         assert b"HTTP/1.1 200 " in stream.recv(65536)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """One with room for few, on which answers are compressed, as the role has it."""
+    settings = (
+        "connections.CONNECTIONS = 40; c.ServerApp.tornado_settings = {'compress_response': 1}"
+    )
+    with guarded(tmp_path_factory.mktemp("small") / "base", settings) as server:
+        yield server
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /login HTTP/1.1\r\nHost: box\r\n"])
+def test_strangers_who_hold_connections_keep_nobody_out(begun: bytes, small: Guarded) -> None:
+    assert small.process
+    pid, files = small.process.pid, resource.RLIMIT_NOFILE
+    open_files = len(os.listdir(f"/proc/{pid}/fd"))
+    _, most = resource.prlimit(pid, files)
+    known = {"Authorization": f"token {TOKEN}"}
+    with contextlib.ExitStack() as held:
+        owners = held.enter_context(contextlib.closing(HTTPConnection("127.0.0.1", small.port)))
+        owners.request("GET", "/api/status", headers=known)
+        assert owners.getresponse().read()
+        used = owners.sock
+        resource.prlimit(pid, files, (open_files + 80, most))
+        for _ in range(200):
+            stream = held.enter_context(socket.create_connection(("127.0.0.1", small.port), 30))
+            with contextlib.suppress(ConnectionError):
+                stream.sendall(begun)
+        assert small.visitor("192.0.2.9").log_in()
+        owners.request("GET", "/api/status", headers=known)
+        assert owners.getresponse().status == 200
+        assert owners.sock is used
+        assert len(os.listdir(f"/proc/{pid}/fd")) < open_files + 60
+
+
+def test_what_is_for_everybody_is_compressed_for_nobody_but_the_owner(small: Guarded) -> None:
+    style = "/static/style/bootstrap.min.css"
+    stranger, _ = small.ask(style, Accept_Encoding="gzip")
+    owner, _ = small.ask(style, Accept_Encoding="gzip", Authorization=f"token {TOKEN}")
+    assert (stranger.status, stranger.headers["Content-Encoding"]) == (200, None)
+    assert (owner.status, owner.headers["Content-Encoding"]) == (200, "gzip")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import socket
 from urllib.parse import quote, urlencode
@@ -37,7 +39,9 @@ def test_the_page_says_whose_machine_it_is_needs_nothing_else_and_has_no_word_of
 ) -> None:
     answer, content = server.ask("/login?next=%2Flab%2Ftree%2Fa%20b%22%3E.ipynb")
     text = content.decode()
-    assert f"<title>{socket.gethostname()}: log in</title>" in text
+    account, host = pwd.getpwuid(os.geteuid()).pw_name, socket.gethostname()
+    assert f"<title>{account}@{host}: log in</title>" in text
+    assert f"<h1>Notebook of {account} on {host}</h1>" in text
     assert '<label for="password">Password</label>' in text
     assert 'name="viewport"' in text
     assert "token" not in text.lower()
@@ -89,7 +93,8 @@ def test_what_is_not_the_password_is_said_not_to_be(given: str, server: Guarded)
     status, headers, text = type_password(server, given, X_Forwarded_For=f"192.0.2.{len(given)}")
     assert status == 401
     assert not [text for text in headers.get("Set-Cookie", []) if text.startswith("username")]
-    assert '<p role="alert">This is not the password.</p>' in text
+    assert '<p role="alert" id="alert">This is not the password.</p>' in text
+    assert 'aria-invalid="true" aria-describedby="alert hint"' in text
     assert server.state()["failed_logins"] == before + 1
 
 

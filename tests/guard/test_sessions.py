@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,33 @@ def test_sessions_end_and_a_running_cell_goes_on(
         program.ping().wait(SECONDS)
         assert server.state()["sessions_since"]
     assert is_logged_in(owner)
+
+
+def test_what_a_session_is_being_sent_is_cut_off_and_a_connection_that_waits_is_not(
+    server: Guarded,
+) -> None:
+    # More than the sockets between two programs hold.
+    size = 64_000_000
+    with (server.base / "notebooks/big").open("wb") as big:
+        big.truncate(size)
+    owner = server.owner()
+    cookie = owner.cookies
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)) as idle:
+        idle.request("GET", "/api", headers={"Cookie": cookie})
+        idle.getresponse().read()
+        used = idle.sock
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)) as thief:
+            page = {"Cookie": cookie, "Referer": f"{server.url}/lab"}
+            thief.request("GET", "/files/big", headers=page)
+            answer = thief.getresponse()
+            assert (answer.status, int(answer.headers["Content-Length"])) == (200, size)
+            change_password(server)
+            wait_until(lambda: not is_logged_in(owner), SECONDS)
+            with pytest.raises((IncompleteRead, ConnectionError)):
+                answer.read()
+        idle.request("GET", "/api")
+        assert idle.getresponse().status == 200
+        assert idle.sock is used
 
 
 def test_no_session_comes_back_with_an_old_password(server: Guarded) -> None:

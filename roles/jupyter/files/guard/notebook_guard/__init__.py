@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 NAME = "notebook_guard"
 
 
-def apply(c: Config, base: Path) -> None:
+def apply(c: Config, base: Path, *, debugger: bool = False) -> None:
     """Set in ``c``, the configuration of the server, what nobody may overrule.
 
-    ``base`` is the directory with the files ``token`` and ``password_hash``.
+    ``base`` is the directory with the files ``token`` and ``password_hash``; ``debugger`` is
+    whether kernels may be debugged from a page.
 
     Raises:
         OSError: one of these files cannot be read.
@@ -32,6 +33,7 @@ def apply(c: Config, base: Path) -> None:
 
     from .handlers import LoginHandler
     from .identity import OwnerIdentityProvider
+    from .machine import add_labextension
 
     secrets = {name: (base / name).read_text().strip() for name in ("token", "password_hash")}
     for name, secret in secrets.items():
@@ -44,9 +46,11 @@ def apply(c: Config, base: Path) -> None:
         c.ServerApp.allow_unauthenticated_access = False
     # Who a visitor is, which ngrok's agent tells, is for the log too.
     c.ServerApp.trust_xheaders = True
+    add_labextension(c)
     # What is set for a class by its own name outranks what is set for those that it extends.
     c[OwnerIdentityProvider.__name__] = Config(
         base=str(base),
+        debugger=debugger,
         token=secrets["token"],
         hashed_password=secrets["password_hash"],
         allow_password_change=False,
@@ -70,21 +74,26 @@ def _load_jupyter_server_extension(app: ServerApp) -> None:
     try:
         from jupyter_server.utils import url_path_join
 
+        from .debugger import turn_off
         from .handlers import ProofHandler, StateHandler
         from .identity import OwnerIdentityProvider
         from .in_force import require
+        from .machine import tell_pages
 
         require(app)
         owner = app.identity_provider
         if not isinstance(owner, OwnerIdentityProvider):
             raise TypeError(f"{type(owner).__name__} decides who logs in")
         owner.open(app)
+        if not owner.debugger:
+            turn_off(app.web_app.settings)
         base_url = app.web_app.settings["base_url"]
         routes = [
             (url_path_join(base_url, "notebook-proof"), ProofHandler),
             (url_path_join(base_url, "api", "notebook-guard"), StateHandler),
         ]
         app.web_app.add_handlers(".*$", routes)
+        tell_pages(app)
     except Exception as exc:
         raise SystemExit(
             f"The guard of the notebook does not work: {exc!r}. Run setup again."

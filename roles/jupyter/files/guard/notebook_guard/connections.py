@@ -12,6 +12,8 @@ Documented interfaces of tornado's: ``httputil.HTTPServerConnectionDelegate.star
 from __future__ import annotations
 
 import ipaddress
+import resource
+from collections import OrderedDict
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakSet, ref
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 BODY = 1_000_000
 BODIES = 16_000_000
 SMALL_BODY = 16_000
+
+# Connections that strangers may have at the same time, if the server may open four times as many
+# files; of more, those that have waited longest are closed.
+CONNECTIONS = 500
 
 # Seconds in which the headers of a stranger's request have to be there, and then its body.
 HEADERS_SECONDS = 60.0
@@ -98,8 +104,12 @@ class Door:
         self.start = web_app.start_request
         # Connections that have been used by somebody who was logged in.
         self.insiders: WeakSet[Any] = WeakSet()
-        # Websockets that were opened with a session.
-        self.websockets: WeakSet[IOStream] = WeakSet()
+        # Connections on which a session is served now: a websocket, or an answer that goes on.
+        self.sessions: WeakSet[IOStream] = WeakSet()
+        # Connections on which nobody has shown yet to be somebody, the oldest first.
+        self.strangers: OrderedDict[IOStream, None] = OrderedDict()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.places = min(CONNECTIONS, files // 4) if files > 0 else CONNECTIONS
         # Bytes of strangers' bodies that are held in memory.
         self.held = 0
         # A web application takes no other one in its place.
@@ -111,10 +121,20 @@ class Door:
         """A connection is ready for its next request."""
         return Request(self, server_conn, request_conn)
 
+    def wait(self, stream: IOStream) -> None:
+        """Have a stranger wait here; where too many do, the first ones have to go."""
+        self.strangers[stream] = None
+        self.strangers.move_to_end(stream)
+        if len(self.strangers) > self.places:
+            for gone in [each for each in self.strangers if each.closed()]:
+                del self.strangers[gone]
+        while len(self.strangers) > self.places:
+            self.strangers.popitem(last=False)[0].close()
+
     def end_sessions(self) -> int:
-        """Close the websockets that were opened with a session; return how many there were."""
-        streams = [stream for stream in self.websockets if not stream.closed()]
-        self.websockets.clear()
+        """Cut off what sessions are served now; return how many connections that were."""
+        streams = [stream for stream in self.sessions if not stream.closed()]
+        self.sessions.clear()
         for stream in streams:
             stream.close()
         return len(streams)
@@ -127,11 +147,14 @@ class Request(HTTPMessageDelegate):
         self._door = door
         self._server_conn = server_conn
         self._connection: HTTP1Connection = connection
+        # What was asked before on this connection has been answered.
+        door.sessions.discard(connection.stream)
         self._delegate = door.start(server_conn, connection)
         self._stranger = True
         self._held = 0
         self._timer: object = None
         if server_conn not in door.insiders:
+            door.wait(connection.stream)
             # A connection that has ended need not stay in memory for it.
             self._timer = IOLoop.current().call_later(HEADERS_SECONDS, _close, ref(connection))
 
@@ -154,10 +177,13 @@ class Request(HTTPMessageDelegate):
         if self._stranger:
             connection.set_max_body_size(BODY)
             connection.set_body_timeout(BODY_SECONDS)
+            # To compress the pages' programs, which are for everybody, takes a processor's time.
+            headers["Accept-Encoding"] = "identity"
         else:
             self._door.insiders.add(self._server_conn)
-            if shown == "session" and headers.get("Upgrade", "").lower() == "websocket":
-                self._door.websockets.add(connection.stream)
+            self._door.strangers.pop(connection.stream, None)
+            if shown == "session":
+                self._door.sessions.add(connection.stream)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:

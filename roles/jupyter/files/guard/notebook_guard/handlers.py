@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import re
-import socket
 import time
 from collections.abc import Callable
 from string import Template
@@ -17,6 +16,7 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado.web import authenticated
 
 from .limits import visitor
+from .machine import machine
 
 if TYPE_CHECKING:
     from .identity import OwnerIdentityProvider
@@ -37,6 +37,8 @@ NONCE = re.compile(rb"[0-9a-fA-F]{32,128}")
 # Seconds between two lines in the log that say that logins were refused.
 QUIET = 60.0
 
+# Readable in 320 pixels, with text at twice its size, in the dark, and without scripts; what went
+# wrong is read out at once, and again with the field that it is about.
 PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en">
@@ -46,30 +48,33 @@ PAGE = Template(
 <meta name="robots" content="noindex">
 <title>$machine: log in</title>
 <style>
-:root { color-scheme: light dark }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0; display: grid; min-height: 100vh;
-  place-items: center }
-main { box-sizing: border-box; width: 100%; max-width: 22rem; padding: 1.5rem }
-h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere }
-label { display: block }
+:root { color-scheme: light dark; --line: #767676; --button: #0b57d0; --alert: #b3261e }
+@media (prefers-color-scheme: dark) { :root { --line: #8e918f; --alert: #f2b8b5 } }
+body { background: Canvas; color: CanvasText; font: 1rem/1.5 system-ui, sans-serif; margin: 0;
+  display: grid; min-height: 100vh; place-items: center }
+main { box-sizing: border-box; width: 100%; max-width: 24rem; padding: 1.5rem }
+h1 { font-size: 1.4rem; line-height: 1.3; margin: 0 0 1rem; overflow-wrap: anywhere }
+label { display: block; font-weight: 600 }
 input, button { box-sizing: border-box; width: 100%; font: inherit; padding: .6rem;
-  margin: .3rem 0 .8rem; border: 1px solid #767676; border-radius: .3rem }
-button { border-color: #0b57d0; background: #0b57d0; color: #fff; cursor: pointer }
-:focus-visible { outline: 3px solid #8ab4f8; outline-offset: 1px }
-[role=alert] { border-left: .3rem solid #c5221f; padding-left: .7rem }
+  margin: .3rem 0 .8rem; border: 1px solid var(--line); border-radius: .3rem }
+button { border-color: var(--button); background: var(--button); color: #fff; cursor: pointer }
+:focus-visible { outline: 3px solid #4c8df6; outline-offset: 2px }
+[role=alert] { border-left: .3rem solid var(--alert); padding-left: .7rem }
+.hint { font-size: .9rem; margin: 0 }
 </style>
 </head>
 <body>
 <main>
-<h1>Notebook on $machine</h1>
+<h1>Notebook of $account on $host</h1>
 $message
 <form action="$action" method="post">
 $xsrf
 <input type="text" name="username" value="$machine" autocomplete="username" hidden>
 <label for="password">Password</label>
 <input type="password" id="password" name="password" autocomplete="current-password" required
-  autofocus>
+  autofocus $described>
 <button type="submit">Log in</button>
+<p class="hint" id="hint">The card at the end of setup and reconnect says where the password is.</p>
 </form>
 </main>
 </body>
@@ -133,13 +138,18 @@ class LoginHandler(LoginFormHandler):
         self._redirect_safe(self.get_argument("next", self.base_url))
 
     def _render(self, message: str = "") -> None:
-        said = f'<p role="alert">{html.escape(message)}</p>' if message else ""
+        said = f'<p role="alert" id="alert">{html.escape(message)}</p>' if message else ""
+        described = 'aria-invalid="true" aria-describedby="alert hint"'
         target = quote(self.get_argument("next", self.base_url), safe="")
+        account, host = machine()
         self.set_header("Cache-Control", "no-store")
         self.finish(
             PAGE.substitute(
-                machine=html.escape(socket.gethostname()),
+                account=html.escape(account),
+                host=html.escape(host),
+                machine=html.escape(f"{account}@{host}"),
                 message=said,
+                described=described if message else 'aria-describedby="hint"',
                 action=html.escape(f"{self.base_url}login?next={target}"),
                 xsrf=self.xsrf_form_html(),
             )

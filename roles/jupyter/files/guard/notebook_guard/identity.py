@@ -24,7 +24,7 @@ from jupyter_server.auth.security import passwd_check
 from jupyter_server.utils import url_path_join
 from tornado.ioloop import PeriodicCallback
 from tornado.web import RequestHandler, decode_signed_value
-from traitlets import Unicode
+from traitlets import Bool, Unicode
 
 from .connections import Door
 from .limits import Limits
@@ -48,6 +48,7 @@ class OwnerIdentityProvider(PasswordIdentityProvider):
     """The one account whose notebook this is. Lets nobody in before ``open``."""
 
     base = Unicode(config=True, help="Directory with the files token and password_hash.")
+    debugger = Bool(config=True, help="Whether kernels may be debugged from a page.")
 
     app: ServerApp | None = None
 
@@ -76,7 +77,7 @@ class OwnerIdentityProvider(PasswordIdentityProvider):
         if secret != self._settings["cookie_secret"]:
             self._settings["cookie_secret"] = secret
             closed = self._door.end_sessions()
-            self.log.warning("All sessions have ended, and %d websockets were closed.", closed)
+            self.log.warning("All sessions have ended, and %d connections were closed.", closed)
 
     async def get_user(self, handler: RequestHandler) -> User | None:
         """Who asks: the owner, or nobody."""

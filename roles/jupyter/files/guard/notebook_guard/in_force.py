@@ -6,6 +6,7 @@ is open to the internet stands on is looked at once everything is read, and befo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tornado.ioloop import PeriodicCallback
 from traitlets.config import Config
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # How the program that starts the server tells what it has taken out of the environment.
 TOLD = "NOTEBOOK_GUARD"
+# How soon a directory that was put in the place of the notebooks' is noticed.
+FOLLOW_SECONDS = 1.0
 # With which Jupyter keeps other sites from showing its pages as theirs, or talking to it.
 HEADERS = ("content-security-policy", "x-content-type-options", "access-control-allow-origin")
 
@@ -56,7 +60,9 @@ def require(app: ServerApp) -> None:
     """Return when what is in force is ours.
 
     From then on kernels and terminals are started with what Python reads of the account's own
-    environment, and without the server's.
+    environment, without the server's, and among the notebooks: what a page says of a directory is
+    looked for first in that of the process (``TerminalRootHandler`` of jupyter_server_terminals).
+    Earlier it would not do, because jupyter_core reads settings there (before 4.11.2).
 
     Raises:
         SystemExit: with a sentence that names what is not, and who may have set it.
@@ -76,6 +82,15 @@ def require(app: ServerApp) -> None:
     for name in ("jupyterlab", "notebook_guard"):
         _require_extension(app, expected, name)
     _give_back_environment()
+    os.chdir(expected.root_dir)
+    PeriodicCallback(lambda: follow(app.root_dir), FOLLOW_SECONDS * 1000).start()
+
+
+def follow(directory: str) -> None:
+    """Stay in the directory of this name, also when somebody has put another one there."""
+    with contextlib.suppress(OSError):
+        if not os.path.samefile(os.curdir, directory):
+            os.chdir(directory)
 
 
 def _compared(app: ServerApp, ours: Expected) -> Iterator[tuple[str, Any, Any]]:
