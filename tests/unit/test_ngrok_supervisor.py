@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -251,6 +253,45 @@ def test_its_port_stays_taken_until_it_is_let_go(
         assert taken(port) == server.held == (missing == "nothing")
         server.close()
         assert not taken(port)
+
+
+# A server as the role starts it, and a program that is not below it and holds its port.
+SERVER = """
+import os, sys
+import start
+start.let_port_be_held()
+code = (
+    "import socket, time; server = socket.create_server(('127.0.0.1', 0));"
+    "print(server.getsockname()[1], flush=True); time.sleep(600)"
+)
+os.execv(sys.executable, [sys.executable, "-S", "-c", code])
+"""
+HOLDER = """
+import sys
+import supervisor
+port = supervisor.look(supervisor.upstream_of(sys.argv[1]))
+print(supervisor.Server(port.inode).held)
+"""
+
+
+def test_an_ordinary_account_holds_the_port_of_its_server_where_the_kernel_lets_it() -> None:
+    """Tried with Yama, where ptrace_scope is 0, 1 and 2, on Linux 6.1; not every kernel has it."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    run = [*(ordinary if os.geteuid() == 0 else []), "/usr/bin/python3", "-S", "-c"]
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        for file in ("roles/jupyter/files/guard/start.py", "roles/ngrok/files/supervisor.py"):
+            shutil.copy(CHECKOUT / file, directory)
+        with subprocess.Popen(
+            [*run, SERVER], cwd=directory, stdout=subprocess.PIPE, text=True
+        ) as server:
+            held = subprocess.run(
+                [*run, HOLDER, line(server)], cwd=directory, stdout=subprocess.PIPE, text=True
+            ).stdout.strip()
+            server.kill()
+
+    assert held == str(not scope.exists() or int(scope.read_text()) < 2)
 
 
 def taken(port: int) -> bool:

@@ -541,7 +541,7 @@ class Supervisor:
 
     def _serve(self, server: Server) -> int | None:
         """Run the agent; its status, or None when it was ended because the server has gone."""
-        agent = self._start()
+        agent = self._start(server)
         assert agent.stdout
         output, rest = agent.stdout.fileno(), b""
         os.set_blocking(output, False)
@@ -567,9 +567,9 @@ class Supervisor:
                     agent.send_signal(self._asked)
                     passed_on, limit = True, time.monotonic() + ASKED
                 elif self._gone(server):
-                    self._say("supervisor waits", upstream=self._told["upstream"])
                     # Where anybody may have the port by now, no visitor must be let in any more.
                     (agent.terminate if server.held else agent.kill)()
+                    self._say("supervisor waits", upstream=self._told["upstream"])
                     gone, limit = True, time.monotonic() + SERVER_GONE
             elif time.monotonic() >= limit:
                 agent.kill()
@@ -588,7 +588,7 @@ class Supervisor:
         self._look_again = time.monotonic() + LOOK_AT_ALL
         return look(self._upstream).inode != server.inode
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, server: Server) -> subprocess.Popen[bytes]:
         told = self._told
         confinement = self._confinement(0)
         confined = landlock_abi() > 0 and self._can_run(confinement)
@@ -622,6 +622,7 @@ class Supervisor:
             why=why,
             web_addr=web_addr,
             confined=confined,
+            port_held=server.held,
         )
         return self._spawn(words, confinement if confined else None, subprocess.PIPE)
 

@@ -1,11 +1,14 @@
 """Looks whether the notebook server can be started, and becomes it; says in a sentence why not.
 
-Usage: start.py NOTEBOOKS FILE... -- COMMAND...
-       start.py --look NOTEBOOKS DIRECTORY
+Usage: start.py [--login] NOTEBOOKS FILE... -- COMMAND...
+       start.py --look NOTEBOOKS DIRECTORY...
+       start.py --tell FILE
 
 Runs in the role's directory, with any Python 3.9 or newer of the host. NOTEBOOKS is the directory
-whose notebooks are shown, each FILE something that the server reads when it starts. With --look it
-changes nothing, and says whether a server in DIRECTORY could have these notebooks.
+whose notebooks are shown, each FILE something that the server reads when it starts. With --login
+the server also has the environment of a login of the account. With --look nothing is changed, and
+it says whether a server in the first DIRECTORY could have these notebooks, which must not be in any
+of them: the directory's full path, or why not. With --tell it writes its environment to FILE.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ import glob
 import hashlib
 import json
 import os
+import pwd
 import re
 import secrets
+import shlex
+import signal
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,11 +53,25 @@ REASONS = {
     errno.ESTALE: "the file server has lost it",
 }
 
-# What would change what Jupyter or its Python reads. Python's are for the server's kernels and
-# terminals, which get them back (notebook_guard.in_force); where a person's kernels are is the
-# person's.
-WITHHELD = re.compile(r"PYTHON|JUPYTER|TRAITLETS_|JPY_")
+# What would change what Jupyter or its Python reads, and what is told to those who run in tmux:
+# they would take our tmux server for theirs. Python's are for the server's kernels and terminals,
+# which get them back (notebook_guard.in_force); where a person's kernels are is the person's.
+WITHHELD = re.compile(
+    r"PYTHON|JUPYTER|TRAITLETS_|JPY_"
+    r"|(NOTEBOOK_GUARD|TMUX|TMUX_PANE|TERM_PROGRAM|TERM_PROGRAM_VERSION)\Z"
+)
 KEPT = {"JUPYTER_PATH", "JUPYTER_DATA_DIR"}
+# sys/prctl.h
+PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, -1
+# Variables that somebody has asked for; the role writes it where there are any.
+ASKED = "environment.json"
+# A login that takes longer asks somebody something, or waits for what does not answer.
+LOGIN_SECONDS = 10
+# What each shell has otherwise, and what is no name in a shell.
+SHELLS_OWN = re.compile(r"_|SHLVL|(OLD)?PWD|TERM|TMUX|.*[^A-Za-z0-9_].*|[0-9].*", re.DOTALL)
+# By what a directory of the role is known; what is there before; and what a disk of its own has.
+SETUP_WAS_THERE = {"install.lock", "password_hash", "start"}
+BEGUN = {"requirements.txt", "lost+found"}
 # How the server is told; it takes this out of its environment.
 TOLD = "NOTEBOOK_GUARD"
 
@@ -80,6 +101,78 @@ def mount_of(path: str, mountinfo: str) -> str:
 def within(path: str, directory: str) -> bool:
     """Whether a path is a directory or below it."""
     return directory == "/" or path == directory or path.startswith(f"{directory}/")
+
+
+def full_path(told: str) -> str:
+    """Return the directory that a person means; ``~`` and variables are as in a shell.
+
+    One that is relative is so to the home.
+
+    Raises:
+        Refusal: there is no such account or variable, and no directory of that very name.
+    """
+    home = os.path.expanduser("~")
+    meant = os.path.expanduser(os.path.expandvars(told))
+    path = os.path.normpath(os.path.join(home, meant))
+    unknown = re.match(r"~[^/]+", meant) or re.search(r"\$(\w+|\{[^}]*\})", meant)
+    if not unknown:
+        return path
+    literal = os.path.normpath(os.path.join(home, told))
+    if os.path.lexists(literal):
+        return literal
+    what = "account" if unknown[0].startswith("~") else "variable of this account"
+    raise Refusal(
+        f"The notebooks' directory {told} cannot be found: there is no {what} {unknown[0]}. Name "
+        "it by its full path, or from the home directory, with jupyter_root_dir, and run setup "
+        "again."
+    )
+
+
+def require_outside(path: str, ours: Sequence[str]) -> None:
+    """Require that notebooks are not where a notebook has its own files, which are taken away.
+
+    Raises:
+        Refusal: ``path`` is one of the directories ``ours``, or in one, by whatever name.
+    """
+    real = os.path.realpath(path)
+    above = [real]
+    while above[-1] != os.path.dirname(above[-1]):
+        above.append(os.path.dirname(above[-1]))
+    for directory in ours:
+        inside = within(real, os.path.realpath(directory))
+        # Also where it has several paths, as behind a bind mount.
+        with contextlib.suppress(OSError):
+            own = os.stat(directory)
+            inside = inside or any(
+                os.path.samestat(own, os.stat(each)) for each in above if os.path.exists(each)
+            )
+        if inside:
+            raise Refusal(
+                f"The notebooks' directory {path} is in {directory}, where this collection keeps "
+                "its own files, which the playbook remove takes away. Name another directory with "
+                "jupyter_root_dir, move there what is yours, and run setup again."
+            )
+
+
+def require_ours(directory: str) -> None:
+    """Require that a directory which is to be the role's own has nothing of the person's.
+
+    Raises:
+        Refusal: it has, and setup has not been there before.
+    """
+    try:
+        found = set(os.listdir(directory))
+    except OSError:  # not there yet; whatever else it is, who makes it says so
+        return
+    if found & SETUP_WAS_THERE:
+        return
+    theirs = sorted(name for name in found - BEGUN if not name.startswith(".ansible_tmp"))
+    if theirs:
+        raise Refusal(
+            f"{directory} is to be this collection's own directory, and has something else already "
+            f"({', '.join(theirs[:3])}), which setup could overwrite. Name a new or empty one with "
+            "jupyter_base_dir."
+        )
 
 
 def see_notebooks(path: str, recorded: Mapping[str, str], *, make: bool) -> dict[str, str]:
@@ -153,10 +246,108 @@ def see_configuration(text: bytes, file: str) -> None:
         raise Refusal(f"{file} is not whole: {exc}. Run setup again, which writes it.") from exc
 
 
+def asked_for(given: Mapping[str, str], text: str) -> dict[str, str]:
+    """Return an environment with the variables of a JSON object, numbers among them.
+
+    In the value of NAME, ``$NAME`` and ``${NAME}`` stand for what it is without.
+
+    Raises:
+        Refusal: it is no such object.
+    """
+    try:
+        asked = {name: str(value) for name, value in json.loads(text).items()}
+    except (ValueError, AttributeError) as exc:
+        raise Refusal(f"{os.getcwd()}/{ASKED} is not whole. Run setup again.") from exc
+
+    def text_of(name: str) -> str:
+        own = rf"\${name}\b|\$\{{{name}\}}"
+        return re.sub(own, lambda _: given.get(name, ""), asked[name])
+
+    return {**given, **{name: text_of(name) for name in asked}}
+
+
+def login_environment(given: Mapping[str, str], shell: str, file: str) -> dict[str, str]:
+    """Return an environment with what a login shell of the account sets otherwise.
+
+    The shell is given its command twice: one that becomes another shell has the other read it.
+    What it prints is nobody's, and ``file`` is there only meanwhile.
+
+    Raises:
+        Refusal: it has not come to its command in time, or at all.
+    """
+    tell = [sys.executable, "-I", "-S", os.path.abspath(__file__), "--tell", file]
+    line = f"exec {' '.join(map(shlex.quote, tell))}"
+    # Who has the login begin in tmux finds that it does. None answers there.
+    environment = {**given, "SHLVL": "0", "TMUX": "/dev/null,0,0"}
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(file)
+    try:
+        with tempfile.TemporaryFile() as lines:
+            lines.write(f"{line}\n".encode())
+            lines.seek(0)
+            login = subprocess.Popen(
+                [f"-{os.path.basename(shell)}", "-i", "-c", line],
+                executable=shell,
+                env=environment,
+                cwd=os.path.expanduser("~"),
+                stdin=lines,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            login.wait(LOGIN_SECONDS)
+            how = f"it ended with status {login.returncode} before"
+        except subprocess.TimeoutExpired:
+            os.killpg(login.pid, signal.SIGKILL)
+            login.wait()
+            how = f"it has not come to its end within {LOGIN_SECONDS} s"
+        found = json.loads(read(file) or "{}")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
+    except OSError as exc:
+        found, how = {}, explained(exc)
+    if not found:
+        raise Refusal(
+            f"What a login sets is not taken over from {shell}: {how}. Look at what it reads, such "
+            "as ~/.profile, or name the variables with jupyter_environment."
+        )
+    theirs = {name: value for name, value in found.items() if not SHELLS_OWN.fullmatch(name)}
+    return {**given, **theirs}
+
+
+def login_shell() -> str:
+    """Return the shell of this account's logins."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
+    except KeyError:
+        return os.environ.get("SHELL") or "/bin/sh"
+
+
+def with_programs(given: Mapping[str, str], directory: str) -> dict[str, str]:
+    """Return an environment that looks for programs in this directory first."""
+    path = [each for each in given.get("PATH", os.defpath).split(os.pathsep) if each != directory]
+    return {**given, "PATH": os.pathsep.join([directory, *path])}
+
+
+def ends_with_login(name: str, given: Mapping[str, str]) -> bool:
+    """Whether a variable names what is there only as long as somebody is logged in over SSH.
+
+    The server stays, and another account can have the place of a forwarded agent's socket in /tmp,
+    or the port of a forwarded display: programs would ask it for keys, and take what it types.
+    """
+    if name == "SSH_AUTH_SOCK":
+        return "SSH_CONNECTION" in given
+    host = given[name].rpartition(":")[0]
+    return name == "DISPLAY" and not host.startswith("/") and host not in ("", "unix")
+
+
 def environment_of(given: Mapping[str, str], base: str, runtime: str) -> dict[str, str]:
     """Return the server's environment, which tells it also of the account's."""
     environment = {
-        name: value for name, value in given.items() if not WITHHELD.match(name) or name in KEPT
+        name: value
+        for name, value in given.items()
+        if name in KEPT or not (WITHHELD.match(name) or ends_with_login(name, given))
     }
     told = {
         "environment": {name: given[name] for name in given if name.startswith("PYTHON")},
@@ -192,7 +383,8 @@ def note_boot() -> None:
     """Tell what became of the last server, and end the logins that it knew.
 
     ``earlier`` is for the card: when the machine was started, if that was since, and how many
-    processes the machine has ended since because its memory was full. Where a server has ended and
+    processes the machine has ended since because its memory was full; a third line is what went
+    wrong with the environment of a login. Where a server has ended and
     the machine runs on, another account may have had its port, and with it the cookies of pages
     that were open; a boot gives nobody the time, because the agent starts after the server.
     """
@@ -209,7 +401,7 @@ def note_boot() -> None:
     else:
         with open("/proc/stat", encoding="ascii") as lines:
             since = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
-        write("earlier", time.strftime("%F %R %Z\n0\n", time.localtime(since)))
+        write("earlier", time.strftime("%F %R UTC\n0\n", time.gmtime(since)))
     write("boot", f"{boot} {kills}\n")
 
 
@@ -264,6 +456,20 @@ def is_ours(directory: str) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not mode & 0o077
 
 
+def let_port_be_held() -> None:
+    """Let programs of this account take over the server's socket, as the agent's supervisor does.
+
+    While it holds the socket, nobody can have the port of a server that has ended before the tunnel
+    is closed. Who may trace a process may do that; with Yama's ptrace_scope 1, as Ubuntu has it,
+    those are only its ancestors and whom it allows (pidfd_getfd(2); Linux,
+    Documentation/admin-guide/LSM/Yama.rst). Other accounts may not in any case.
+    """
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(PR_SET_PTRACER_ANY), 0, 0, 0)
+
+
 def note_files(files: Sequence[str]) -> None:
     """Keep what is read now, in the form of sha256sum(1), so that a later setup can compare."""
     lines = []
@@ -273,7 +479,7 @@ def note_files(files: Sequence[str]) -> None:
     write("read_at_start", "".join(lines))
 
 
-def start(notebooks: str, files: Sequence[str], command: Sequence[str]) -> None:
+def start(notebooks: str, files: Sequence[str], command: Sequence[str], *, login: bool) -> None:
     """Become the server.
 
     Raises:
@@ -286,36 +492,61 @@ def start(notebooks: str, files: Sequence[str], command: Sequence[str]) -> None:
         recorded = json.loads(read("notebooks") or "{}")
     except ValueError:
         recorded = {}
+    require_outside(notebooks, [base])
     write("notebooks", json.dumps(see_notebooks(notebooks, recorded, make=True)))
     # For our own questions to the server; people use the password.
     if not read("token").strip():
         write("token", secrets.token_hex(24))
     note_boot()
     note_files(files)
+    environment = dict(os.environ)
+    if login:
+        try:
+            environment = login_environment(environment, login_shell(), f"{base}/login.json")
+        except Refusal as refusal:
+            # A notebook without these variables is better than none.
+            write("earlier", f"{read('earlier')}{refusal}\n")
+    if ASKED in files:
+        environment = asked_for(environment, read(ASKED))
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(ASKED)
+    if command[0].startswith(f"{base}/venv/"):
+        # What people type in a terminal or after "!" in a cell belongs to the notebook's.
+        environment = with_programs(environment, f"{base}/venv/bin")
     # IPython keeps there what is typed into kernels, and would make it for everybody to read.
-    os.makedirs(os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython"), 0o700, True)
+    os.makedirs(environment.get("IPYTHONDIR") or os.path.expanduser("~/.ipython"), 0o700, True)
     # Without it Jupyter would copy settings of another decade into its configuration.
     write("guard/migrated", "")
     runtime = runtime_directory(base)
-    os.execvpe(command[0], list(command), environment_of(os.environ, base, runtime))
+    let_port_be_held()
+    os.execvpe(command[0], list(command), environment_of(environment, base, runtime))
 
 
 def main(words: Sequence[str]) -> None:
     """Start, or look."""
     try:
+        if words[0] == "--tell":
+            write(words[1], json.dumps(dict(os.environ)))
+            return
         if words[0] == "--look":
-            notebooks, base = map(os.path.expanduser, words[1:])
+            notebooks = full_path(words[1])
+            ours = list(map(full_path, words[2:]))
+            require_ours(ours[0])
+            require_outside(notebooks, ours)
             with contextlib.suppress(OSError):
-                os.chdir(base)
+                os.chdir(ours[0])
             try:
                 recorded = json.loads(read("notebooks") or "{}")
             except (OSError, ValueError):
                 recorded = {}
-            see_notebooks(os.path.abspath(notebooks), recorded, make=False)
+            see_notebooks(notebooks, recorded, make=False)
+            print(notebooks)
             return
+        login = words[0] == "--login"
+        words = words[login:]
         number = words.index("--")
-        notebooks = os.path.abspath(os.path.expanduser(words[0]))
-        start(notebooks, words[1:number], words[number + 1 :])
+        start(full_path(words[0]), words[1:number], words[number + 1 :], login=login)
     except Refusal as refusal:
         said = str(refusal)
     except OSError as exc:
