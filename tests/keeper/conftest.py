@@ -97,6 +97,7 @@ def jp_server_config(tmp_path: Path) -> Config:
     config.YDocExtension.session_store_path = str(tmp_path / "sessions.json")
     config.SQLiteYStore.db_path = str(tmp_path / "history.db")
     config.BaseFileIdManager.db_path = str(tmp_path / "files.db")
+    config.OutputKeeper.webhook_file = str(tmp_path / "cell_webhook.json")
     # When a document is saved, and a change of its file seen, a dead kernel noticed, and one that
     # does not end by itself killed.
     config.YDocExtension.document_save_delay = 0.1

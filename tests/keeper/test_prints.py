@@ -251,10 +251,83 @@ print("while nobody is there", flush=True)
     assert file.text() == "in the cell\nin the cell again\nwhile nobody is there\n"
 
 
+MEGABYTES = "for _ in range(COUNT):\n    print('x' * 99_999, flush=True)"
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        pytest.param(False, id="stayed"),
+        pytest.param(True, id="left", marks=pytest.mark.acceptance),
+    ],
+)
+@pytest.mark.parametrize(
+    ("code", "count", "line"),
+    [
+        pytest.param(MEGABYTES, 60, "x" * 99_999, id="six-megabytes"),
+        pytest.param(
+            MEGABYTES, 500, "x" * 99_999, id="fifty-megabytes", marks=pytest.mark.acceptance
+        ),
+    ],
+)
+async def test_a_cell_that_prints_a_lot_at_once_is_whole_whether_its_page_has_left_or_stayed(
+    code: str, count: int, line: str, leaves: bool, new_file: NewFile, open_page: OpenPage, cue: Cue
+) -> None:
+    flood = code.replace("COUNT", str(count))
+    file = new_file("much", [f"print('begins', flush=True)\n{cue.awaited}{flood}\nprint('ends')"])
+    page = await open_page(file)
+    page.run()
+    await page.wait_for_text("begins\n")
+
+    if leaves:
+        await page.leave()
+    cue.give()
+
+    # As long as a busy machine may take for it.
+    await wait_until_async(lambda: file.text().endswith("ends\n"), 300)
+    (output,) = file.outputs()
+    assert output["name"] == "stdout"
+    assert "".join(output["text"]) == "\n".join(["begins", *[line] * count, "ends", ""])
+
+
 @pytest.fixture
 def small(jp_server_config: Config) -> None:
     """A server that keeps little."""
     jp_server_config.OutputKeeper.limit_mb = 1
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_a_cell_prints_forever_does_not_fill_the_memory(
+    new_file: NewFile, open_page: OpenPage
+) -> None:
+    file = new_file("forever", [MEGABYTES.replace("COUNT", "10**9")])
+    page = await open_page(file)
+
+    page.run()
+
+    await page.wait_for_text("IOPub data rate exceeded")
+    assert 1_800_000 < page.text().count("x") < 2 << 20
+
+
+@pytest.fixture(
+    params=[
+        "ZMQChannelsWebsocketConnection",
+        pytest.param("ServerApp", marks=pytest.mark.acceptance),
+    ]
+)
+def limited(jp_server_config: Config, request: pytest.FixtureRequest) -> None:
+    """A server whose connections have a limit that somebody has set, of 600 kB a minute."""
+    jp_server_config[request.param].iopub_data_rate_limit = 10_000
+
+
+@pytest.mark.usefixtures("limited")
+async def test_a_limit_that_somebody_has_set_counts(new_file: NewFile, open_page: OpenPage) -> None:
+    page = await open_page(new_file("limited", [MEGABYTES.replace("COUNT", "10")]))
+
+    page.run()
+
+    await page.wait_for_text("IOPub data rate exceeded")
+    assert page.text().count("x") < 600_000
 
 
 @pytest.mark.usefixtures("small")

@@ -34,6 +34,10 @@ async def test_when_the_machine_goes_to_sleep_is_told_to_pages(server: Server) -
     socket.close()
 
 
+async def test_pages_are_told_that_output_is_kept(server: Server, jp_serverapp: Any) -> None:
+    assert jp_serverapp.web_app.settings["page_config_data"]["notebookOutputLost"] == ""
+
+
 async def test_how_often_somebody_wants_the_machine_to_stay_on_is_counted(server: Server) -> None:
     for told in ({"keep_on": True}, {"sleeps_at": ""}, {"keep_on": True}, {"sleeps_at": ""}):
         await server.api("POST", "notebook-keeper", told)
@@ -62,7 +66,9 @@ async def test_with_an_untried_release_jupyter_stays_as_it_is_without_the_keeper
 ) -> None:
     (problem,) = (await server.api("GET", "notebook-keeper"))["problems"]
     assert problem.startswith("jupyterlab is ")
-    assert jp_serverapp.web_app.settings["page_config_data"]["disableRTC"] is True
+    told = jp_serverapp.web_app.settings["page_config_data"]
+    assert told["disableRTC"] is True
+    assert told["notebookOutputLost"] == problem
     file = new_file("plain", [f"print('a', flush=True)\n{cue.awaited}print('b')"])
     page = await open_page(file)
     page.run()

@@ -107,16 +107,23 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(app: ServerApp) -> None:
     settings = app.web_app.settings
+    # What the pages say of it, where something shows it there.
+    pages = settings.setdefault("page_config_data", {})
     problems = untried()
     if problems:
         add_state(app, problems, {})
+        pages["notebookOutputLost"] = "; ".join(problems)
         # Documents that nobody writes into are no better than files.
-        settings.setdefault("page_config_data", {})["disableRTC"] = True
+        pages["disableRTC"] = True
         app.log.warning("Output is not kept while no page is open: %s.", "; ".join(problems))
         return
-    from .keeper import KeepingConnection, OutputKeeper
+    from .keeper import KeepingConnection, OutputKeeper, hear_bursts
 
+    hear_bursts(app)
     KeepingConnection.keeper = keeper = OutputKeeper(app)
     add_state(app, problems, keeper.deaths)
-    settings["kernel_websocket_connection_class"] = KeepingConnection
+    # What another extension does with messages, it goes on doing.
+    name = "kernel_websocket_connection_class"
+    settings[name] = type("KeepingConnection", (KeepingConnection, settings[name]), {})
+    pages["notebookOutputLost"] = ""
     app.log.info("Output is kept while no page is open, up to %d MB of a cell.", keeper.limit_mb)

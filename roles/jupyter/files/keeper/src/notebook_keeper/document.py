@@ -24,6 +24,11 @@ class Documents:
         found: str | None = self._app.web_app.settings["file_id_manager"].index(path)
         return found
 
+    def path(self, file_id: str) -> str | None:
+        """Where a file is, below the server's root; None when it has gone."""
+        found: str | None = self._app.web_app.settings["file_id_manager"].get_path(file_id)
+        return found
+
     async def room(self, file_id: str, *, create: bool) -> DocumentRoom | None:
         """The room of a notebook; one whose file has gone has none."""
         if self._app.web_app.settings["file_id_manager"].get_path(file_id) is None:

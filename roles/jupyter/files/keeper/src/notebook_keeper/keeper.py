@@ -21,13 +21,16 @@ from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any, cast
 
+import zmq
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
-from traitlets import Int
+from traitlets import Int, Unicode, default
 from traitlets.config import Configurable
 
 from .document import Documents, Writer, find_cell, shows
 from .journal import PRINTS, Journal
+from .memory import KernelMemory
+from .webhook import Ended, Webhook
 
 if TYPE_CHECKING:
     from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -54,6 +57,8 @@ DROP_SECONDS = 60.0
 LISTEN_SECONDS = 30.0
 KERNEL_ACTIONS = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 V1 = "v1.kernel.websocket.jupyter.org"
+# How many messages a kernel may be ahead.
+BURST_MESSAGES = 20_000
 
 ASKS = (
     'This cell asks for input ("{prompt}"), and the page that could have answered has gone. '
@@ -77,6 +82,9 @@ class Execution:
     file_ids: list[str] | None = None
     # Whether the journal holds the execution from its first message on.
     whole: bool = False
+    # When the kernel has begun, as far as that was seen, and what the cell has failed of.
+    began: float = field(default_factory=time.monotonic)
+    failed: str | None = None
     ended: float | None = None
     # Whether we write its outputs, and there is something to write.
     kept: bool = False
@@ -109,9 +117,18 @@ class OutputKeeper(Configurable):
         cell runs, the keeper holds what it has printed in memory, besides the shared document.""",
     )
 
+    webhook_file = Unicode(
+        "",
+        config=True,
+        help="""The file that says which webhook is told of cells that have run for long; see
+        ``notebook_keeper.webhook``.""",
+    )
+
     def __init__(self, app: ServerApp) -> None:
         super().__init__(parent=app)
         self._app = app
+        self._webhook = Webhook(self.webhook_file, app.log)
+        self._memory = KernelMemory(app, self)
         self._documents = Documents(app)
         self._executions: dict[str, Execution] = {}
         self._listeners: dict[str, tuple[list[int], asyncio.Task[None]]] = {}
@@ -220,6 +237,7 @@ class OutputKeeper(Configurable):
         kernels.add_restart_callback(kernel_id, died)
         # A server's kernels are asynchronous ones.
         client = cast("AsyncKernelClient", kernel.client())
+        client.context.setsockopt(zmq.RCVHWM, BURST_MESSAGES)
         client.start_channels(shell=False, stdin=False, hb=False, control=False)
         try:
             while kernel_id in kernels:
@@ -241,6 +259,8 @@ class OutputKeeper(Configurable):
         if kind in ("comm_msg", "comm_close"):
             self._note_widget(kernel_id, content)
         execution = self._executions.get(message["parent_header"].get("msg_id"))
+        if kind == "error" and execution is not None:
+            execution.failed = content["ename"]
         if kind == "update_display_data":
             self._update(kernel_id, execution, content)
         elif execution is None or execution.kernel_id != kernel_id:
@@ -248,10 +268,12 @@ class OutputKeeper(Configurable):
         elif kind == "status":
             if content["execution_state"] == "busy":
                 execution.whole = True
+                execution.began = time.monotonic()
             elif content["execution_state"] == "idle" and execution.ended is None:
                 execution.ended = time.monotonic()
                 execution.asks = None
                 self._show_pager(execution)
+                self._tell(execution, "ended" if execution.failed is None else "failed")
         elif kind == "execute_input":
             execution.journal.count = content["execution_count"]
         elif kind in PRINTS and self._is_taken(execution, kind, message["parent_header"]["msg_id"]):
@@ -306,11 +328,33 @@ class OutputKeeper(Configurable):
         code = process.poll() if process is not None else None
         of = "" if code is None else f"status {code}" if code >= 0 else f"signal {-code}"
         before, self._memory_kills = self._memory_kills, memory_kills()
-        if code == -signal.SIGKILL and self._memory_kills > before:
+        why = self._memory.ended.pop(process.pid, "") if process is not None else ""
+        if why:
+            of += f": {why}"
+        elif code == -signal.SIGKILL and self._memory_kills > before:
             of += ": the machine's memory was full"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.deaths[kernel_id] = {"died": now, "died_of": of}
+        # Not those that have waited for it.
+        ran = [
+            execution
+            for execution in self._executions.values()
+            if execution.kernel_id == kernel_id and execution.whole and execution.ended is None
+        ]
         self._end_all(kernel_id, DIED.format(of=f" of {of}" if of else ""), died=True)
+        for execution in ran:
+            self._tell(execution, "died", of)
+
+    def _tell(self, execution: Execution, state: str, of: str = "") -> None:
+        """Tell the webhook that a cell has ended, if it has run for long."""
+        seconds = time.monotonic() - execution.began
+
+        def cell() -> Ended:
+            paths = map(self._documents.path, execution.file_ids or ())
+            name = next(filter(None, paths), "a notebook")
+            return Ended(name, seconds, state, of or execution.failed or "")
+
+        self._webhook.tell(seconds, cell)
 
     def _end_all(self, kernel_id: str, why: str, *, died: bool = False) -> None:
         """No execution of this kernel goes on."""
@@ -475,11 +519,36 @@ class OutputKeeper(Configurable):
                     del self._executions[msg_id]
 
 
+def hear_bursts(app: ServerApp) -> None:
+    """Have more room for what kernels print faster than this process can pass it on.
+
+    Of more than the 1000 messages that ZeroMQ has room for, it drops what comes (zmq_setsockopt(3),
+    ZMQ_RCVHWM). What is set for a context holds for the sockets that are made from then on.
+    """
+    app.kernel_manager.context.setsockopt(zmq.RCVHWM, BURST_MESSAGES)
+
+
 class KeepingConnection(ZMQChannelsWebsocketConnection):
     """A page's connection to a kernel, which tells the keeper what passes."""
 
     keeper: OutputKeeper
     _counted = False
+
+    # What passes the limits of a connection is on no page and in no file. Jupyter's, 3 MB and 3000
+    # messages in 3 s, would take from a page what it has when it was away meanwhile. Without any, a
+    # cell that prints forever would fill the memory with what a slow page has still to get.
+
+    @default("rate_limit_window")
+    def _any_minute(self) -> float:
+        return 60.0
+
+    @default("iopub_data_rate_limit")
+    def _twice_what_is_kept_of_a_cell(self) -> float:
+        return 2.0 * (self.keeper.limit_mb << 20) / self.rate_limit_window
+
+    @default("iopub_msg_rate_limit")
+    def _no_number_of_messages(self) -> float:
+        return 0.0
 
     def connect(self) -> Any:
         """Begin."""
