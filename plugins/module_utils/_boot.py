@@ -10,6 +10,7 @@ They are units of the account, enabled by a link as ``systemctl --user enable`` 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import typing as t
@@ -21,6 +22,9 @@ if t.TYPE_CHECKING:
 
 UNITS = "~/.config/systemd/user"
 WANTS = "default.target.wants"
+MADE_HERE = (
+    "# Made by the Ansible module tmux_session, which starts the session by the same command."
+)
 
 
 def unit_name(*words: str) -> str:
@@ -62,9 +66,21 @@ def ensure(name: str, description: str, command: Sequence[str], *, check_mode: b
     return True
 
 
+def others(name: str, program: str) -> list[str]:
+    """Return the units of other names that were made here to run a program, by its path."""
+    files = glob.glob(f"{os.path.expanduser(UNITS)}/*.service")
+    return sorted(
+        os.path.basename(file)
+        for file in files
+        if os.path.basename(file) != name
+        and _read(file).startswith(MADE_HERE)
+        and f" {_quoted(program)} " in _read(file)
+    )
+
+
 def _unit(description: str, command: Sequence[str]) -> str:
     return f"""\
-# Made by the Ansible module tmux_session, which starts the session by the same command.
+{MADE_HERE}
 [Unit]
 Description={description.replace("%", "%%")}
 

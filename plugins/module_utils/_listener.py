@@ -137,7 +137,7 @@ def owner(address: str) -> int | None:
 
 def addresses(pids: t.Collection[int]) -> list[str]:
     """Return where processes listen, as ``host:port``; those of other accounts are not seen."""
-    inodes = {inode for pid in pids for inode in _sockets(pid)}
+    inodes = {inode for pid in pids for inode in sockets(pid)}
     return [f"{host}:{port}" for (host, port), inode, _ in _listening_sockets() if inode in inodes]
 
 
@@ -173,12 +173,12 @@ def _address(text: str, family: socket.AddressFamily) -> str:
 def _socket_owner(inode: str) -> int:
     """Return the process that has the socket open, 0 when /proc does not show it."""
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        if inode in _sockets(pid):
+        if inode in sockets(pid):
             return pid
     return 0
 
 
-def _sockets(pid: int) -> t.Iterator[str]:
+def sockets(pid: int) -> t.Iterator[str]:
     """Yield the inodes of the sockets that a process has open, as far as /proc shows them."""
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd")

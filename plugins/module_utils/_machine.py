@@ -72,6 +72,14 @@ def parent(pid: int) -> int:
         return 0
 
 
+def has_terminal(pid: int) -> bool:
+    """Whether a process runs in a terminal."""
+    try:
+        return _stat(pid)[4] != "0"
+    except OSError:
+        return False
+
+
 def runs(pid: int) -> bool:
     """Whether a process has not ended, so that it may still have files and ports.
 

@@ -16,10 +16,15 @@ import shlex
 import signal
 import socket
 import struct
+import time
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.anywhere.notebook.plugins.module_utils import _machine
+from ansible_collections.anywhere.notebook.plugins.module_utils import (
+    _listener,
+    _machine,
+    _script,
+)
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import outside
 from ansible_collections.anywhere.notebook.plugins.module_utils._text import hide_secrets
 
@@ -27,6 +32,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ansible_collections.anywhere.notebook.plugins.module_utils._login import Run
+    from ansible_collections.anywhere.notebook.plugins.module_utils._script import Script
 
 # Every failure of tmux exits 1, so only the text tells "no server" apart (tmux 3.3a). A server
 # that is just ending, because its last session did, has words of its own.
@@ -44,6 +50,11 @@ PANE = re.compile(
 # "creating" is bind(2), "connecting" what came of it or is in its place (tmux 3.3a).
 NO_SOCKET = re.compile(r"error (creating|connecting to) ")
 
+# By these a program knows that it runs in tmux: "tmux kill-server" below our command would end all
+# that we run.
+INSIDE = ("TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION")
+RUN = f'unset {" ".join(INSIDE)}; exec "$@"'
+
 # A tmux server keeps its first client's environment for all its sessions and shows it to
 # whoever asks ("show-environment -g"), so these never reach it.
 WITHHELD = ("NGROK_AUTHTOKEN", "NGROK_API_KEY")
@@ -56,8 +67,14 @@ PASSING = re.compile(r"ANSIBLE_|SSH_|SUDO_")
 SECONDS = 10
 NO_ANSWER = 124
 
+# What the kernel calls a tmux server, and how long one takes to make its socket again.
+SERVER_NAME = "tmux: server"
+REBIND = 5
+
 # What the path of a Unix socket may have, in bytes (unix(7), less the zero at its end).
 LONGEST = 107
+# What proc_pid_net(5) says of a Unix socket that listens, __SO_ACCEPTCON.
+LISTENS = "00010000"
 # A struct ucred: process, account, group (unix(7), SO_PEERCRED).
 CREDENTIALS = struct.Struct("iII")
 
@@ -77,6 +94,11 @@ class Place:
     name: str
     directory: str = ""
 
+    @property
+    def is_the_accounts(self) -> bool:
+        """Whether it is where a person's own tmux is, who types no more than ``tmux``."""
+        return not self.directory and self.name == "default"
+
     def words(self, binary: str) -> list[str]:
         """Return the words by which tmux is asked to use this socket."""
         if not self.directory:
@@ -85,6 +107,10 @@ class Place:
         if len(os.fsencode(path)) > LONGEST:
             return ["env", "-C", self.directory, binary, "-S", self.name]
         return [binary, "-S", path]
+
+    def real(self) -> tuple[str, str]:
+        """Return directory and name as :func:`bound` has them."""
+        return os.path.realpath(self.directory), self.name
 
     def server(self) -> int:
         """Return the process that listens there, 0 when none does.
@@ -128,7 +154,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Pane:
-    """The pane in which a session's command runs, or ran."""
+    """The pane in which a session's command runs, or ran.
+
+    Of a command that runs where no tmux can be asked for it, ``pane_id`` is empty.
+    """
 
     pane_id: str
     pid: int
@@ -136,16 +165,16 @@ class Pane:
     ending: str  # such as "status 1" or "signal 9"; empty while the command runs
     server: int  # the process that keeps it
     place: Place
+    session: str = ""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a session runs, where, and the file that gets what it prints."""
+    """What a session runs, and where."""
 
     session: str
     argv: Sequence[str]
     directory: str
-    log_file: str | None
 
 
 class Tmux:
@@ -157,7 +186,8 @@ class Tmux:
     where it is. Without ``socket_dir`` all is in the usual place.
 
     A server that is suspended goes on, unless ``may_resume`` is false, and ``resumed`` becomes
-    true; commands never are for long, because tmux lets them go on itself (seen with 3.3a).
+    true; commands never are for long, because tmux lets them go on itself (seen with 3.3a). So does
+    one whose socket has vanished, which makes it again, unless ``may_bind`` is false.
     """
 
     def __init__(
@@ -168,9 +198,10 @@ class Tmux:
         socket_dir: str | None = None,
         *,
         may_resume: bool = True,
+        may_bind: bool = True,
     ) -> None:
         self.resumed = False
-        self._may_resume = may_resume
+        self._may_resume, self._may_bind = may_resume, may_bind
         self._run = run
         self._binary = binary
         # One that is relative is so to the home, wherever this runs.
@@ -178,11 +209,19 @@ class Tmux:
         directory = os.path.normpath(os.path.join(home, socket_dir)) if socket_dir else ""
         self._place = Place(socket_name, directory)
 
-    def pane(self, session: str) -> Pane | None:
-        """Return the first pane of the session of exactly this name, None when there is none."""
-        if not self._binary:
-            return None
-        found = [pane for place in self._places() if (pane := self._first(place, session))]
+    def pane(self, session: str, script: Script | None = None) -> Pane | None:
+        """Return the first pane of the session of exactly this name, None when there is none.
+
+        What was started by ``script`` and runs is found wherever it is; what another notebook's
+        script has started is no session of this one.
+        """
+        found: list[Pane] = []
+        if self._binary:
+            found = [pane for place in self._places() if (pane := self._first(place, session))]
+        if script:
+            found = [pane for pane in found if pane.dead or not script.is_other(pane.pid)]
+            if all(pane.dead for pane in found):
+                found += [self._pane_of(pid) for pid in script.processes()[:1]]
         # The private place comes first, but not before what runs.
         return min(found, key=lambda pane: pane.dead, default=None)
 
@@ -194,9 +233,6 @@ class Tmux:
         """
         place = dead.place if dead else self._place
         words = _start_words(command, dead)
-        if command.log_file:
-            with open(command.log_file, "wb", opener=private):
-                pass
         if place.directory:
             _make_private(place.directory)
         try:
@@ -224,7 +260,8 @@ class Tmux:
         home = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, "")
         if place.directory.startswith(home):
             place = Place(place.name, place.directory[len(home) :])
-        return shlex.join([*place.words("tmux"), "attach", "-t", session])
+        name = pane.session if pane and pane.pane_id else session
+        return shlex.join([*place.words("tmux"), "attach", "-t", name])
 
     def last_lines(self, pane: Pane, count: int) -> str:
         """Return the last lines a pane shows, with secrets taken out."""
@@ -238,9 +275,14 @@ class Tmux:
         """Have tmux notice how commands ended; 3.3a at times shows a dead pane without it."""
         self._ask(pane.place, "run-shell", "true")
 
-    def kill(self, session: str, pane: Pane) -> None:
+    def kill(self, pane: Pane) -> None:
         """End the session with a pane. Without "=" tmux would take the name as a prefix."""
-        self._ask(pane.place, "kill-session", "-t", _whole(f"={session}"))
+        try:
+            self._ask(pane.place, "kill-session", "-t", _whole(f"={pane.session}"))
+        except TmuxError as exc:
+            # It may have ended with its command.
+            if not (NO_SERVER.search(str(exc)) or "can't find session" in str(exc)):
+                raise
 
     def _places(self) -> Iterator[Place]:
         """Yield where a server of this account is to be asked for a session."""
@@ -248,35 +290,85 @@ class Tmux:
             # Of this one, tmux itself looks whose it is.
             yield self._place
             return
-        if self._place.server():
-            yield self._place
         usual = Place(self._place.name, usual_directory())
+        alive = self._place.server()
+        if alive:
+            yield self._place
         # What another account puts there is none of ours, and no reason to stop.
         with contextlib.suppress(TmuxError, OSError):
-            if not usual.server():
+            if usual.server():
+                yield usual
                 return
-            yield usual
+        if alive:
+            return
+        # Where none is, one may have lost its socket.
+        ours = (self._place.real(), usual.real())
+        for pid in servers():
+            if bound(pid) in ours and (reached := self._reach(pid)):
+                yield self._place if self._place.server() else reached
+
+    def _pane_of(self, pid: int) -> Pane:
+        """Return the pane of a command that runs somewhere."""
+        server = next((each for each in _script.above(pid) if _name(each) == SERVER_NAME), 0)
+        place = self._reach(server) if server and self._binary else None
+        if place:
+            with contextlib.suppress(TmuxError):
+                for pane in self._panes(place):
+                    if pane.pid == pid or pane.pid in _script.above(pid):
+                        return pane
+        return Pane("", pid, dead=False, ending="", server=server or pid, place=self._place)
+
+    def _reach(self, server: int) -> Place | None:
+        """Return where a server of this account can be asked, wherever it is.
+
+        Where its socket has vanished, and nobody else has taken the place, it makes it again.
+        """
+        directory, name = bound(server)
+        if not name:
+            return None
+        # It may also be in a /tmp of its own (pam_namespace(8)).
+        places = [Place(name, directory), Place(name, f"/proc/{server}/root{directory}")]
+        with contextlib.suppress(TmuxError, OSError):
+            there = [place.server() for place in places]
+            if server in there:
+                return places[there.index(server)]
+            if any(there) or not self._may_bind:
+                return None
+            _make_private(directory)
+            # tmux(1): as when the socket was removed by accident
+            os.kill(server, signal.SIGUSR1)
+            limit = time.monotonic() + REBIND
+            while time.monotonic() < limit:
+                for place in places:
+                    if place.server() == server:
+                        self.resumed = True
+                        return place
+                time.sleep(0.02)
+        return None
 
     def _first(self, place: Place, session: str) -> Pane | None:
+        # Ids grow: the lowest is the pane the session was created with.
+        panes = [pane for pane in self._panes(place) if pane.session == session]
+        return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
+
+    def _panes(self, place: Place) -> list[Pane]:
         ending = "#{?pane_dead_signal,signal #{pane_dead_signal},status #{pane_dead_status}}"
         fields = f"#{{pid}} #{{pane_id}} #{{pane_pid}} #{{pane_dead}} {ending} #{{session_name}}"
         try:
             rows = self._ask(place, "list-panes", "-a", "-F", fields).splitlines()
         except TmuxError as exc:
             if NO_SERVER.search(str(exc)):
-                return None
+                return []
             raise
         panes = []
         for row in rows:
             found = PANE.fullmatch(row)
             if not found:
                 raise TmuxError(f"tmux list-panes: it answers {row[:80]!r}, which is no pane")
-            if found["session"] == session:
-                how = f"{found['how']} {found['code']}" if found["code"] else ""
-                pid, server = int(found["pid"]), int(found["server"])
-                panes.append(Pane(found["id"], pid, found["dead"] == "1", how, server, place))
-        # Ids grow: the lowest is the pane the session was created with.
-        return min(panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
+            how = f"{found['how']} {found['code']}" if found["code"] else ""
+            pid, server, dead = int(found["pid"]), int(found["server"]), found["dead"] == "1"
+            panes.append(Pane(found["id"], pid, dead, how, server, place, found["session"]))
+        return panes
 
     def _ask(self, place: Place, *words: str, prefix: Sequence[str] = ()) -> str:
         argv = [*prefix, "timeout", str(SECONDS), *self._words(place), *words]
@@ -297,7 +389,10 @@ class Tmux:
 
     def _words(self, place: Place) -> list[str]:
         # -u: without it tmux prints other than ASCII names as underscores in a C locale.
-        return [*place.words(self._binary), "-u"]
+        words = [*place.words(self._binary), "-u"]
+        # In place of /etc/tmux.conf and the account's, any line of which may end what is started
+        # (destroy-unattached), or be taken for it (new-session). Of use to a new server only.
+        return words if place.is_the_accounts else [*words, "-f", os.devnull]
 
 
 def withhold() -> None:
@@ -311,6 +406,47 @@ def usual_directory() -> str:
     """Return where tmux has its sockets unless it is told otherwise (tmux(1), TMUX_TMPDIR)."""
     told = os.environ.get("TMUX_TMPDIR", "")
     return f"{os.path.realpath(told if os.path.isdir(told) else '/tmp')}/tmux-{os.getuid()}"
+
+
+def servers() -> list[int]:
+    """Return the tmux servers of this account."""
+    return [pid for pid in _script.pids() if _name(pid) == SERVER_NAME]
+
+
+def has_panes(server: int) -> bool:
+    """Whether anything runs in the panes of a tmux server; what only reads them has no terminal."""
+    children = (pid for pid in _script.pids() if _machine.parent(pid) == server)
+    return any(_machine.runs(pid) and _machine.has_terminal(pid) for pid in children)
+
+
+def bound(server: int) -> tuple[str, str]:
+    """Return the directory and the name to which a process of this account has bound its socket.
+
+    The directory is the real one, whatever is there by now; both are empty where nothing is known.
+    """
+    inodes = set(_listener.sockets(server))
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as lines:
+            rows = [line.rstrip("\n").split(maxsplit=7) for line in lines]
+        cwd = os.readlink(f"/proc/{server}/cwd")
+    except OSError:  # it has just ended
+        return "", ""
+    for row in rows:
+        # Of those that listen, only the server's own has a path.
+        if len(row) == 8 and row[3] == LISTENS and row[6] in inodes:
+            directory, name = os.path.split(os.path.join(cwd, row[7]))
+            # In a directory that was removed nothing can be made.
+            gone = directory.endswith(" (deleted)") and not os.path.isdir(directory)
+            return ("", "") if gone else (os.path.realpath(directory), name)
+    return "", ""
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as name:
+            return name.read().rstrip("\n")
+    except OSError:  # it has just ended
+        return ""
 
 
 def _make_private(directory: str) -> None:
@@ -340,7 +476,7 @@ def _start_words(command: Command, dead: Pane | None) -> list[str]:
     # tmux gives a lone argument to the account's shell, and says nothing of a program that it
     # cannot execute; sh says so, and is replaced by the program.
     argv = [os.path.expanduser(word) for word in command.argv]
-    run = ["-c", _plain(command.directory), "--", "sh", "-c", 'exec "$@"', "sh", *argv]
+    run = ["-c", _plain(command.directory), "--", "sh", "-c", RUN, "sh", *argv]
     if dead:
         target = dead.pane_id
         words = ["respawn-pane", "-t", target, *run]
@@ -352,9 +488,7 @@ def _start_words(command: Command, dead: Pane | None) -> list[str]:
     words += [";", "set-option", "-w", "-t", target, "remain-on-exit", "on"]
     # Once a command has ended, tmux reads what it still had to say only of a pane with a pipe. Of
     # others it lost the last lines of more than 4096 bytes whenever it was late (seen with 3.3a).
-    shell = f"umask 077; exec cat > {shlex.quote(command.log_file or os.devnull)}"
-    # pipe-pane expands formats and dates before it calls the shell.
-    words += [";", "pipe-pane", "-t", target, re.sub("([#%])", r"\1\1", shell)]
+    words += [";", "pipe-pane", "-t", target, "exec cat > /dev/null"]
     return words
 
 

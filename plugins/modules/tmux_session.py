@@ -18,9 +18,16 @@ description:
   - Where the program is on a file system that is mounted with noexec, or will be, the module fails
     and says so, also in check mode.
   - A tmux server that was suspended (SIGSTOP) goes on, also in check mode, which cannot ask it
-    otherwise.
+    otherwise. One whose socket has vanished makes it again.
+  - What the script C(start) of the roles C(jupyter) and C(ngrok) has started is found by its
+    process too, whatever became of tmux and its socket. Where two notebooks of an account have
+    sessions of one name, each has only its own.
   - A tmux server keeps the environment it was started in. The variables C(NGROK_AUTHTOKEN),
     C(NGROK_API_KEY), and all that begin with C(ANSIBLE_), C(SSH_) or C(SUDO_) do not get there.
+  - The command is not told that it runs in tmux (C(TMUX), C(TMUX_PANE), C(TERM_PROGRAM)), so what
+    it starts in turn has nothing to do with the session.
+  - A server that is started reads no C(tmux.conf), unless it is the account's own, which has the
+    socket C(default) in tmux's usual place.
   - Where the account has a systemd user manager that outlives logins (lingering), the tmux server
     is started in a scope of that manager, and so does not end with the login Ansible came through.
 version_added: 0.1.0
@@ -52,6 +59,7 @@ options:
     description:
       - Program and arguments. No shell is involved; a C(~) at the start of an element is expanded.
       - Put no secrets here, every account can read them in the list of processes.
+      - With O(state=absent) only needed to find what runs without its session.
     type: list
     elements: str
   chdir:
@@ -103,17 +111,26 @@ options:
         is ended by force.
     type: int
     default: 60
-  log_file:
-    description:
-      - File that gets what the command prints, besides the pane. Begins anew with each start and is
-        readable by its owner only. Its directory must exist.
-    type: path
   on_boot:
     description:
       - Whether the session comes back after a reboot by itself, with the same command. It takes a
         systemd user manager that outlives logins (lingering); without one nothing is prepared, see
         RV(starts_on_boot).
       - With O(state=absent), or V(false), nothing of it remains.
+    type: bool
+    default: false
+  missing_msg:
+    description:
+      - What to fail with where O(chdir), or a program that O(argv) names with its directory, would
+        have to be started and is not there, also in check mode. C({account}) in it stands for the
+        account's name.
+      - Without it, check mode predicts that the command would be started.
+    type: str
+  on_purpose:
+    description:
+      - With O(state=absent), whether it is remembered, in the file C(stopped) beside the script
+        that O(argv) is, that the command does not run because somebody wanted it so. The next start
+        takes the file away.
     type: bool
     default: false
 requirements:
@@ -141,6 +158,11 @@ name:
   returned: success
   type: str
   sample: files
+account:
+  description: Name of the account whose session it is.
+  returned: success
+  type: str
+  sample: me
 state:
   description: State of the session after the run, or after the run that check mode predicts.
   returned: success
@@ -163,7 +185,8 @@ starts_on_boot:
   sample: true
 resumed:
   description:
-    - Whether the tmux server was suspended and goes on. Nothing was started anew then.
+    - Whether the tmux server was suspended and goes on, or had lost its socket and has it again.
+      Nothing was started anew then.
   returned: success
   type: bool
   sample: false
@@ -174,6 +197,11 @@ ended:
   returned: success
   type: str
   sample: signal 9
+was_stopped:
+  description: Whether the command did not run because it was stopped with O(on_purpose).
+  returned: success
+  type: bool
+  sample: false
 last_lines:
   description: What a command that had ended had written last.
   returned: success
@@ -205,6 +233,7 @@ ends_with_login:
 
 import contextlib
 import os
+import pwd
 import signal
 import time
 import typing as t
@@ -212,12 +241,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.anywhere.notebook.plugins.module_utils import _boot, _listener, _machine
 from ansible_collections.anywhere.notebook.plugins.module_utils._login import ends_with_login
+from ansible_collections.anywhere.notebook.plugins.module_utils._script import Script
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     Command,
     DuplicateError,
     Pane,
     Tmux,
     TmuxError,
+    has_panes,
     private,
     withhold,
 )
@@ -229,6 +260,8 @@ SETTLED = 0.5
 GRACE = 5
 POLL = 0.1
 LINES = 15
+# Sessions of one script, which is at most one in each of the places that there are for them.
+MANY = 10
 
 
 class EndedError(TmuxError):
@@ -245,19 +278,25 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         ValueError: the address or the remembered port is malformed.
     """
     name, wanted = params["name"], params["state"]
-    command = Command(name, params["argv"], params["chdir"], params["log_file"])
-    pane = found_pane = look(tmux, name)
+    command = Command(name, params["argv"], params["chdir"])
+    script = Script.of(params["argv"])
+    pane = found_pane = look(tmux, name, script)
     alive = pane is not None and not pane.dead
+    if script and wanted == "absent" and not (pane or os.path.isdir(script.directory)):
+        refuse_another(tmux, name, script)
     if params["listens_on"]:
         own_pid = pane.pid if pane and alive else 0
         address = choose_address(params["listens_on"], params["port_file"], own_pid)
         params = {**params, "listens_on": address}
     lines = tmux.last_lines(pane, LINES).splitlines() if pane and pane.dead else []
+    was_stopped = script is not None and os.path.exists(script.mark) and not alive
     found = "present" if alive else "absent"
     # A pane that outlived its command still has to go when the session is to be absent.
     changed = pane is not None if wanted == "absent" else not alive
 
     if wanted == "present":
+        if changed:
+            refuse_missing(params)
         refuse_foreign_listener(params["listens_on"], pane.pid if pane and alive else 0)
         if changed:
             refuse_closed_disk(params["argv"][0])
@@ -265,30 +304,38 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
             changed = True
             if not check_mode:
                 end(pane.pid, GRACE)
-                pane = settled(tmux, name)
+                pane = settled(tmux, name, script)
+                if pane and not pane.pane_id:
+                    pane = None
     if changed and not check_mode:
-        if pane and wanted == "absent":
-            if alive:
-                end(pane.pid, params["timeout"])
-            tmux.kill(name, pane)
+        if wanted == "absent":
+            end_all(tmux, name, script, params["timeout"])
             pane = None
         elif not os.path.isdir(params["chdir"]):
             # tmux would start the command somewhere else without a word.
             raise TmuxError(f"chdir: there is no directory {params['chdir']}")
         else:
+            if script:
+                forget(script)
             try:
                 tmux.start(command, dead=pane)
-            except DuplicateError:
+            except DuplicateError as exc:
                 # Another run, or one that was cut off, has started it since we looked.
                 changed = False
-            pane = tmux.pane(name)
+                if not tmux.pane(name, script):
+                    raise TmuxError(
+                        f"Another notebook of this account has the session {name}. Give this one "
+                        "another name (in the roles: jupyter_session_name, ngrok_session_name, or "
+                        "tmux_socket_name for both)."
+                    ) from exc
+            pane = tmux.pane(name, script)
     if wanted == "present" and params["timeout"] and not check_mode:
         try:
             wait_until_ready(tmux, params, new=changed)
         except EndedError:
             # What it printed has been reported; an older session may hold a person's windows.
-            if found_pane is None and (pane := tmux.pane(name)):
-                tmux.kill(name, pane)
+            if found_pane is None and (pane := tmux.pane(name, script)):
+                tmux.kill(pane)
             raise
     pid = 0 if pane is None or pane.dead else pane.pid
     if wanted == "present" and pid and params["port_file"] and not check_mode:
@@ -297,6 +344,12 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
     boot_words = tmux.boot_words(command) if at_boot else []
     unit = _boot.unit_name("tmux", params["socket_name"], name)
     prepared = _boot.ensure(unit, f"tmux session {name}", boot_words, check_mode=check_mode)
+    if script:
+        # What was prepared for a socket of another name would start a second one.
+        for other in _boot.others(unit, f"{script.directory}/start"):
+            prepared |= _boot.ensure(other, "", [], check_mode=check_mode)
+        if wanted == "absent" and params["on_purpose"]:
+            prepared |= remember(script, check_mode=check_mode)
     # tmux 3.4 and newer moves a command into a scope of the account's systemd manager. It ends with
     # tmux all the same, and while tmux is left in a login session, logind keeps the manager.
     ends = pane is not None and bool(pid) and ends_with_login(pane.server, run)
@@ -307,8 +360,10 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         "resumed": tmux.resumed and not changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
+        "account": account_name(),
         "state": wanted,
         "pid": pid,
+        "was_stopped": was_stopped,
         "ended": found_pane.ending if found_pane and found_pane.dead else "",
         "last_lines": lines,
         "attach": tmux.attach(name, pane),
@@ -317,13 +372,50 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
     }
 
 
-def look(tmux: Tmux, name: str) -> Pane | None:
+def look(tmux: Tmux, name: str, script: Script | None = None) -> Pane | None:
     """Return the session's pane; of a dead one tmux may have to be told to see how it ended."""
-    pane = tmux.pane(name)
+    pane = tmux.pane(name, script)
     if pane and pane.dead and not pane.ending:
         tmux.reap(pane)
-        pane = tmux.pane(name)
+        pane = tmux.pane(name, script)
     return pane
+
+
+def end_all(tmux: Tmux, name: str, script: Script | None, patience: int) -> None:
+    """End a session, and whatever else runs of its script, wherever it is.
+
+    Raises:
+        TmuxError: something does not end, or is started again and again.
+    """
+    for _ in range(MANY):
+        pane = tmux.pane(name, script)
+        if pane is None:
+            return
+        if not pane.dead:
+            end(pane.pid, patience)
+        if pane.pane_id:
+            tmux.kill(pane)
+        elif pane.server != pane.pid and not has_panes(pane.server):
+            # Nobody can reach this tmux server any more, and it has nothing to do.
+            end(pane.server, GRACE)
+    raise TmuxError(f"session {name} is started again and again by something else.")
+
+
+def remember(script: Script, *, check_mode: bool) -> bool:
+    """Have the mark there that tells of a stop on purpose; whether that was a change."""
+    if os.path.exists(script.mark) or not os.path.isdir(script.directory):
+        return False
+    if not check_mode:
+        # On a full disk, stopping it matters more.
+        with contextlib.suppress(OSError), open(script.mark, "wb", opener=private):
+            pass
+    return True
+
+
+def forget(script: Script) -> None:
+    """Take the mark away."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(script.mark)
 
 
 def end(pid: int, patience: int) -> None:
@@ -343,10 +435,10 @@ def end(pid: int, patience: int) -> None:
     raise TmuxError(f"process {pid} does not end, not even by force.")
 
 
-def settled(tmux: Tmux, name: str) -> Pane | None:
+def settled(tmux: Tmux, name: str, script: Script | None) -> Pane | None:
     """Return the session's pane once tmux has seen that its command ended."""
     limit = time.monotonic() + GRACE
-    while (pane := look(tmux, name)) and not pane.dead and time.monotonic() < limit:
+    while (pane := look(tmux, name, script)) and not pane.dead and time.monotonic() < limit:
         time.sleep(POLL)
     return pane
 
@@ -384,6 +476,17 @@ def keep_port(file: str, address: str) -> None:
     os.replace(draft, file)
 
 
+def refuse_another(tmux: Tmux, name: str, script: Script) -> None:
+    """Raise TmuxError when a session that was to be ended is another notebook's."""
+    other = tmux.pane(name)
+    if other and not other.dead and script.is_other(other.pid):
+        raise TmuxError(
+            f"There is nothing in {script.directory}; the session {name} is of a notebook in "
+            f"{script.directory_of(other.pid)}, and was left alone. To end that one, name its "
+            "directory (in the roles: jupyter_base_dir, ngrok_base_dir)."
+        )
+
+
 def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
     """Raise TmuxError when a program other than ``own_pid`` or its children has the address."""
     listener = _listener.find(address) if address else None
@@ -391,6 +494,26 @@ def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
         raise TmuxError(
             f"{address} is taken by {listener}. End that program, or choose another port."
         )
+
+
+def account_name() -> str:
+    """Return the account's name, its number where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def refuse_missing(params: dict[str, t.Any]) -> None:
+    """Raise TmuxError when the directory or the program is not there, and that can be said well."""
+    if not params["missing_msg"]:
+        return
+    said = params["missing_msg"].replace("{account}", account_name())
+    if not os.path.isdir(params["chdir"]):
+        raise TmuxError(said)
+    program = os.path.expanduser(params["argv"][0])
+    if "/" in program and not os.path.exists(program):
+        raise TmuxError(f"There is no {program}. {said}")
 
 
 def refuse_closed_disk(program: str) -> None:
@@ -421,11 +544,12 @@ def wait_until_ready(tmux: Tmux, params: dict[str, t.Any], *, new: bool) -> None
         TmuxError: it does not listen in time; with its last lines.
     """
     name, address = params["name"], params["listens_on"]
+    script = Script.of(params["argv"])
     started = time.monotonic()
     while True:
         # Before the look: on a busy machine its answer may be old by the time it is here.
         waited = time.monotonic() - started
-        pane = look(tmux, name)
+        pane = look(tmux, name, script)
         if pane is None or pane.dead:
             ending = f" ({pane.ending})" if pane and pane.ending else ""
             raise EndedError(
@@ -468,8 +592,9 @@ def main() -> None:
             "port_file": {"type": "path"},
             "replaces": {"type": "int"},
             "timeout": {"type": "int", "default": 60},
-            "log_file": {"type": "path"},
             "on_boot": {"type": "bool", "default": False},
+            "missing_msg": {"type": "str"},
+            "on_purpose": {"type": "bool", "default": False},
         },
         required_if=[("state", "present", ("argv",))],
         required_by={"port_file": "listens_on"},
@@ -481,11 +606,15 @@ def main() -> None:
     if module.params["state"] == "present" and not module.params["argv"]:
         module.fail_json(msg="argv: there is no command to run")
     withhold()
-    # Before tmux is installed, a dry run has nothing to ask.
-    binary = module.get_bin_path("tmux", required=not module.check_mode)
     where = (module.params["socket_name"], module.params["socket_dir"])
-    tmux = Tmux(module.run_command, binary or "", *where)
     try:
+        # What runs ends without it, too.
+        binary = module.get_bin_path("tmux")
+        if not binary and module.params["state"] == "present":
+            refuse_missing(module.params)
+            # Before it is installed, a dry run has nothing to ask.
+            module.get_bin_path("tmux", required=not module.check_mode)
+        tmux = Tmux(module.run_command, binary or "", *where, may_bind=not module.check_mode)
         result = ensure(tmux, module.params, module.run_command, check_mode=module.check_mode)
     except (TmuxError, ValueError, OSError) as exc:
         module.fail_json(msg=str(exc))

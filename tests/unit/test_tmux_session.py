@@ -83,6 +83,56 @@ def test_a_session_is_started(session: Run, tmux: TmuxServer) -> None:
     assert (result["changed"], result["state"], tmux.sessions()) == (True, "present", ["lab"])
 
 
+def test_it_says_whose_session_it_is(session: Run) -> None:
+    assert session()["account"] == pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize("check_mode", [False, True], ids=["run", "check-mode"])
+@pytest.mark.parametrize("tmux_there", [True, False], ids=["tmux", "no tmux"])
+@pytest.mark.parametrize(
+    ("lacks", "first"),
+    [("directory", ""), ("program", "There is no {place}/start. ")],
+)
+def test_what_was_never_made_is_said_in_the_caller_s_words(
+    session: Run,
+    tmux: TmuxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lacks: str,
+    first: str,
+    tmux_there: bool,
+    check_mode: bool,
+) -> None:
+    place = tmp_path / "lab"
+    if lacks == "program":
+        place.mkdir()
+    if not tmux_there:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    account = pwd.getpwuid(os.getuid()).pw_name
+    asked = {"argv": [f"{place}/start"], "chdir": str(place), "check_mode": check_mode}
+
+    result = session(**asked, missing_msg="Nothing is there for {account}. Run setup.")
+
+    said = first.format(place=place) + f"Nothing is there for {account}. Run setup."
+    assert (result["failed"], result["msg"]) == (True, said)
+    assert tmux.sessions() == []
+
+
+def test_what_runs_is_left_alone_though_its_directory_is_gone(session: Run, tmp_path: Path) -> None:
+    place = tmp_path / "lab"
+    place.mkdir()
+    before = session(chdir=str(place))
+    place.rmdir()
+
+    again = session(chdir=str(place), missing_msg="Nothing is there. Run setup.")
+
+    assert (again["pid"], again["changed"]) == (before["pid"], False)
+
+
+def test_nothing_is_said_of_a_program_that_is_looked_for_on_the_path(session: Run) -> None:
+    assert session(missing_msg="Nothing is there. Run setup.")["changed"]
+
+
 def test_a_second_run_changes_nothing(session: Run) -> None:
     first = session()
 
@@ -746,25 +796,6 @@ def test_a_command_that_somebody_starts_again_at_the_same_time_is_taken_as_it_is
     assert panes == [f"0 {result['pid']}"]
 
 
-@pytest.fixture
-def log_file(session: Run, tmp_path: Path) -> Path:
-    """The log, which an earlier run left readable for everybody, once the command has spoken."""
-    log = tmp_path / "it's my #{pid} 100%d log"
-    log.write_text("of an earlier run")
-    log.chmod(0o644)
-    session(argv=["sh", "-c", "echo hello; exec sleep 600"], log_file=str(log))
-    wait_until(lambda: "hello" in log.read_text())
-    return log
-
-
-def test_the_log_file_gets_what_the_command_prints_and_begins_anew(log_file: Path) -> None:
-    assert log_file.read_text().splitlines() == ["hello"]
-
-
-def test_the_log_file_is_for_its_owner_only(log_file: Path) -> None:
-    assert log_file.stat().st_mode & 0o777 == 0o600
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -864,6 +895,65 @@ def test_secrets_of_the_environment_stay_out_of_tmux(environments: str, variable
 
 def test_other_variables_reach_tmux_and_the_command(environments: str) -> None:
     assert environments.splitlines().count("LAB_COLOUR=blue") == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        pytest.param(".tmux.conf", "set -g destroy-unattached on", id="ends-sessions"),
+        pytest.param(".tmux.conf", "set -s exit-unattached on", id="ends-the-server"),
+        pytest.param(".tmux.conf", "new-session -s lab", id="has-a-session-of-our-name"),
+        pytest.param(".config/tmux/tmux.conf", "kill-server", id="in-another-place"),
+    ],
+)
+def test_no_setting_of_the_account_counts_for_a_tmux_server_of_our_own(
+    file: str,
+    line: str,
+    session: Run,
+    private_tmux: TmuxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"{line}\n")
+
+    result = session(timeout=20, socket_dir=private_tmux.socket_dir)
+
+    assert "failed" not in result, result
+    assert Path(f"/proc/{result['pid']}/cmdline").read_bytes() == b"sleep\x00600\x00"
+
+
+def test_a_person_s_own_tmux_server_is_started_as_the_person_does_it(
+    session: Run, tmux: TmuxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".tmux.conf").write_text("set -g @colour blue\n")
+    tmux.socket_name = "default"
+
+    session(socket_name="default")
+
+    assert tmux.ask("show-options", "-gv", "@colour") == ["blue"]
+
+
+def test_what_a_command_starts_does_not_take_itself_for_a_part_of_its_session(
+    session: Run, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    again = f"env > {told}.part; mv {told}.part {told}; exec sleep 600"
+    pid = session(argv=["sh", "-c", again])["pid"]
+    wait_until(told.exists)
+
+    os.kill(pid, signal.SIGKILL)
+    first = told.read_text()
+    told.unlink()
+    wait_until(lambda: session(argv=["sh", "-c", again])["started"])
+    wait_until(told.exists)
+
+    for environment in (first, told.read_text()):
+        names = {line.partition("=")[0] for line in environment.splitlines()}
+        assert "PATH" in names
+        assert not names & {"TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION"}
 
 
 def test_without_tmux_a_dry_run_predicts_the_start(
