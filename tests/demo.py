@@ -82,7 +82,7 @@ def play(playbook: str) -> int:
     VARIABLES.write_text(json.dumps(variables(), indent=2))
     command = [f"{Path(sys.executable).parent}/ansible-playbook", "--inventory", "localhost,"]
     command += ["--extra-vars", f"@{VARIABLES}", playbook]
-    shown = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+    shown = {"ANSIBLE_STDOUT_CALLBACK": "anywhere.notebook.card"}
     environment = os.environ | shown | {"HOME": str(HOME)}
     return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # What a playbook adds at its end, so that it fails for every host that has failed.
-WHERE = re.compile(r"There is no working notebook on \S+, for the reason above\.")
+WHERE = re.compile(
+    r"(There is no working notebook|[Tt]his run did not come to its end) on \S+, "
+    r"for the reason above\."
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Play:
 
     @property
     def changed(self) -> int:
-        """Number of changed tasks, over all hosts."""
+        """Number of changed tasks, over all hosts. Our callback does not tell it."""
+        assert "PLAY RECAP" in self.output, self.output
         return sum(map(int, re.findall(r" changed=(\d+) ", self.output)))
 
     @property
@@ -30,10 +34,15 @@ class Play:
         return self.card("Notebook").split()[0]
 
     def card(self, label: str) -> str:
-        """Return a line of the card without its label; fail when there is none."""
-        found = re.search(rf"- '{label}:\s+(.*?)'?$", self.output, re.MULTILINE)
+        """Return a line of the card without its label; fail when there is none.
+
+        Ansible's own callback shows it within quotes, ours as it is.
+        """
+        found = re.search(
+            rf"^(?: +- '{label}:\s+(.*?)'?|{label}:\s+(.*))$", self.output, re.MULTILINE
+        )
         assert found, self.output
-        return found[1]
+        return found[1] or found[2]
 
 
 def run(

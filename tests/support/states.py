@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.breakages import Break, mend
 from tests.support.edge.client import Edge, fetch
 from tests.support.plays import Play, errors
@@ -17,6 +18,7 @@ from tests.support.plays import Play, errors
 RECONNECT = "anywhere.notebook.reconnect"
 NOTHING = "nothing, everything ran"
 BOTH = ("jupyter", "ngrok")
+CALLED = {"server": "Jupyter server", "agent": "ngrok agent"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ def each_state(by_day: dict[str, State], further: dict[str, State]) -> pytest.Ma
     )
 
 
+def called(repaired: str | tuple[str, ...]) -> list[str]:
+    """What the card may say, in the words that it has for what was repaired."""
+    either = (repaired,) if isinstance(repaired, str) else repaired
+    return [", ".join(CALLED.get(name, name) for name in names.split(", ")) for names in either]
+
+
 def meet(state: State, notebook: Account, edge: Edge, *flags: str) -> Play:
     """Bring a notebook into a state, and see that all is as promised; what reconnect said."""
     visitor = notebook.visitor()
@@ -87,20 +95,14 @@ def meet(state: State, notebook: Account, edge: Edge, *flags: str) -> Play:
             assert ("The tunnel is closed, so that no visitor" in all_said) == state.closed
         else:
             assert play.status == 0, play.output
-            either = (state.repaired,) if isinstance(state.repaired, str) else state.repaired
-            assert play.card("Repaired") in either, play.output
+            assert play.card("Repaired") in called(state.repaired), play.output
             assert fetch(play.url, "/api").status == 200
             said = " ".join(play.output.split())
         assert [words for words in state.says if words not in said] == [], said
         assert PASSWORD not in play.output
     mend(edge)
     if state.repaired_later:
-        later = (
-            (state.repaired_later,)
-            if isinstance(state.repaired_later, str)
-            else state.repaired_later
-        )
-        assert notebook.reconnect().card("Repaired") in later
+        assert notebook.reconnect().card("Repaired") in called(state.repaired_later)
     visitor = notebook.visitor()
     if notebook.pids()["jupyter"] == before["jupyter"]:
         assert visitor.run(kernel, "print(x)") == "1729\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.splitter import parse_kv
 from ansible.template import Templar
 
 from tests.support import CHECKOUT
@@ -88,3 +90,42 @@ def test_a_shell_understands_the_way_without_a_tunnel() -> None:
     assert (
         command("__notebook_ssh", ansible_user="CORP\\my ada") == "'CORP\\my ada@box.example.org'"
     )
+
+
+@pytest.mark.parametrize("name", ["my-box", "my box", "it's $HOME", 'a "b" \\c'])
+def test_a_shell_and_ansible_understand_which_instance_is_meant(name: str) -> None:
+    loader = DataLoader()
+    internal = loader.load_from_file(
+        str(CHECKOUT / "roles/ec2/vars/main.yml"), trusted_as_template=True
+    )
+    templar = Templar(loader, variables={"ec2_instance": name})
+
+    (word,) = shlex.split(templar.template(internal["__ec2_named"]))
+
+    assert parsed(word) == {"ec2_instance": name}
+
+
+def parsed(word: str) -> object:
+    """What Ansible makes of a word after -e."""
+    return json.loads(word) if word.startswith("{") else parse_kv(word)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"ansible_user": "me"}, ["rsync", "-a", "me@box.example.org:FILE", "."]),
+        (
+            {"ansible_user": "CORP\\my ada", "jupyter_root_dir": "~/my work/"},
+            ["rsync", "-a", "CORP\\my ada@box.example.org:my work/FILE", "."],
+        ),
+        (
+            {"ansible_port": 2222, "jupyter_root_dir": "/data"},
+            ["rsync", "-a", "-e", "ssh -p 2222", "box.example.org:/data/FILE", "."],
+        ),
+        # Where there is nothing to copy, or a login does not get at it.
+        ({"ansible_connection": "local"}, []),
+        ({"ansible_become": True, "ansible_become_user": "lab"}, []),
+    ],
+)
+def test_a_shell_understands_the_way_to_copy_files(host: dict[str, Any], words: list[str]) -> None:
+    assert shlex.split(command("__notebook_rsync", **host) or "") == words
