@@ -52,9 +52,10 @@ lint: $(VENV)/.aws
 unit: $(VENV)/.test
 	$(PYTEST) -m "not acceptance" tests/unit
 
-# Pins what pyproject.toml names. Needs the package index, nothing else.
+# Pins what pyproject.toml names, which needs the package index, and the agent, which needs ngrok's list of releases.
 lock: $(VENV)/.demo
 	tests/lock.sh $(BIN)/uv
+	PYTHONPATH=$(VENV)/collections $(BIN)/python -m tests.lock_agent
 
 clean: demo-stop
 	@# The roots of the test hosts belong to root.

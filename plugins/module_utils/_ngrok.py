@@ -50,6 +50,7 @@ RELEASED = {
     "3.34": "2025-12-05",
     "3.35": "2026-01-12",
     "3.36": "2026-02-03",
+    "3.37": "2026-03-05",
     "3.38": "2026-04-17",
     "3.39": "2026-04-27",
 }
@@ -233,7 +234,11 @@ def misled(found: str, upstream: str) -> dict[str, t.Any]:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two upstreams are the same: a URL, ``host:port``, a host or a port."""
+    """Whether two upstreams are the same: a URL, ``host:port``, a host or a port.
+
+    localhost is another host than 127.0.0.1: an agent may take it for ::1, where another account
+    may listen on the same port, and pass on to the server what it hears.
+    """
 
     def parts(upstream: str) -> tuple[object, ...]:
         text = f"localhost:{upstream}" if upstream.isdigit() else upstream
@@ -242,8 +247,7 @@ def same(one: str, other: str) -> bool:
             port = url.port or (443 if url.scheme == "https" else 80)
         except ValueError:
             return (upstream,)
-        host = "127.0.0.1" if url.hostname == "localhost" else url.hostname
-        return url.scheme, host, port, url.path.rstrip("/")
+        return url.scheme, url.hostname, port, url.path.rstrip("/")
 
     return parts(one) == parts(other)
 
@@ -315,7 +319,8 @@ def agent(web_addr: str, pid: int = 0) -> dict[str, t.Any]:
 def supported_until(agent_version: str) -> str:
     """Return the day (``YYYY-MM-DD``) until which ngrok supports an agent; empty when unknown.
 
-    After it, the service may refuse the agent (ERR_NGROK_121).
+    After it, the service may refuse the agent of a free account (ERR_NGROK_121), never that of a
+    paid one.
     """
     released = RELEASED.get(".".join(agent_version.split(".")[:2]))
     if not released:

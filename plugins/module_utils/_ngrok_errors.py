@@ -63,7 +63,8 @@ ERRORS = {
     ),
     121: Error(
         "the agent is too old for this account",
-        "It takes 3.20 or newer; reconnect replaces one that this collection installed",
+        "Free accounts take a release for 14 months, paid ones any; reconnect replaces an agent "
+        "that this collection installed, and one of your own needs an update",
         "repair",
     ),
     123: Error(
@@ -93,13 +94,25 @@ ERRORS = {
     324: Error("the agent has as many endpoints as the plan allows", "Take fewer", "stop"),
     334: Error(
         "an endpoint with this URL is already online",
-        "Stop the agent that holds it, or give this one another ngrok_url. After a crash the old "
+        "Stop the agent that holds it, or give this one another ngrok_url; a URL that both share "
+        "(pooling) would lead now to one notebook and now to the other. After a crash the old "
         "endpoint goes away by itself within a minute; then try again",
         "retry",
     ),
     348: Error(
-        "the account has as many endpoints online as its plan allows",
-        "Stop one",
+        "the account has as many agents connected as its plan allows",
+        "Stop one that is not needed; https://dashboard.ngrok.com/agents lists them",
+        "stop",
+    ),
+    349: Error(
+        "too many agents of the account have connected within a short time",
+        "Wait some minutes, then run reconnect",
+        "stop",
+    ),
+    350: Error("the agent has as many endpoints as the plan allows", "Take fewer", "stop"),
+    351: Error(
+        "too many endpoints of the account were opened within a short time",
+        "Wait some minutes, then run reconnect",
         "stop",
     ),
     742: Error(
@@ -140,6 +153,13 @@ ERRORS = {
         f"Set ngrok_url to one that {DOMAINS} lists",
         "stop",
     ),
+    15004: Error(
+        "the Traffic Policy has more rules than the account's plan allows, which are 5 on the "
+        "free one",
+        "Take some out of ngrok_traffic_policy, ngrok_allowed_emails (which takes two), "
+        "ngrok_allowed_ips and ngrok_login_limit",
+        "stop",
+    ),
     15013: Error("the account has no domain yet", f"Ask for the free one at {DOMAINS}", "stop"),
     # Said to visitors.
     702: Error("too many connections arrived within a minute", "It goes away by itself", "retry"),
@@ -159,6 +179,11 @@ ERRORS = {
         "stop",
     ),
     734: Error("too many requests arrived within a minute", "It goes away by itself", "retry"),
+    743: Error(
+        "ngrok's service gets more visitors than it can serve at this moment, whoever they are for",
+        "It goes away by itself",
+        "retry",
+    ),
     3004: Error(
         "Jupyter answered with something that is no HTTP",
         "Run setup, which configures the server and the agent for each other",

@@ -6,9 +6,11 @@ which nobody can have without ngrok's server.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from typing import Any
 import pytest
 from ansible_collections.anywhere.notebook.plugins.module_utils import _listener, _ngrok
 
+from roles.ngrok.files import supervisor
 from tests.support import CHECKOUT
 from tests.support.accounts import Account
 from tests.support.breakages import answers, mend
@@ -31,7 +34,7 @@ from tests.support.edge.client import Edge, fetch
 from tests.support.hosts.client import AS_ROOT
 from tests.support.modules import run_module
 from tests.support.ports import free_port
-from tests.support.processes import descendants
+from tests.support.processes import descendants, without
 from tests.support.sites import Site, serving
 from tests.support.waiting import wait_until
 
@@ -96,8 +99,18 @@ class Agent:
     def log_file(self) -> Path:
         return self.base / "agent.log"
 
-    def start(self, options: str = "", *, api: str = "false", upstream: str = "") -> dict[str, Any]:
-        """Start it, or start it again; what the module says of the session."""
+    def start(
+        self,
+        options: str = "",
+        *,
+        api: str = "false",
+        upstream: str = "",
+        denied: dict[int, int] | None = None,
+    ) -> dict[str, Any]:
+        """Start it, or start it again; what the module says of the session.
+
+        ``denied`` are system calls that the kernel does not have for it, with their errno.
+        """
         head, https = GRAMMARS[self.release]
         config = self.base / "ngrok.yml"
         config.write_text(
@@ -121,12 +134,13 @@ class Agent:
         self.log_file.unlink(missing_ok=True)
         binary = CHECKOUT / f".cache/ngrok-agent-{self.release}/ngrok"
         words = [str(binary), "start", f"--config={config}", "jupyter"]
+        argv = [sys.executable, "-I", "-S", str(SUPERVISOR), str(self.base), "--", *words]
         started = run_module(
             "tmux_session",
             name="ngrok",
             socket_name=self.account.socket_name,
             socket_dir=str(self.account.socket.parent),
-            argv=[sys.executable, "-I", "-S", str(SUPERVISOR), str(self.base), "--", *words],
+            argv=without(denied, argv) if denied else argv,
             chdir=str(self.base),
             timeout=0,
         )
@@ -162,6 +176,11 @@ class Agent:
         """The agent's own process, 0 while there is none."""
         below = descendants(self.pid)[1:]
         return below[-1] if below else 0
+
+    def said(self, message: str) -> list[dict[str, Any]]:
+        """What the supervisor has said of this kind."""
+        lines = map(supervisor.record_of, self.log_file.read_bytes().splitlines())
+        return [line for line in lines if line.get("msg") == message]
 
     def listens(self) -> list[int]:
         """The processes below the session that listen anywhere."""
@@ -469,18 +488,30 @@ def test_its_api_publishes_no_file_of_the_account(agent: Agent) -> None:
     assert ask(agent, "GET", "/jupyter")["name"] == "jupyter"
 
 
-def test_an_endpoint_that_somebody_has_led_elsewhere_is_not_ours(agent: Agent) -> None:
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "http://127.0.0.1:{other}",
+        # Where the agent may find somebody at ::1 who passes on what is sent there.
+        "http://localhost:{port}",
+        "localhost:{port}",
+        "{port}",
+    ],
+)
+def test_an_endpoint_that_somebody_has_led_elsewhere_is_not_ours(
+    elsewhere: str, agent: Agent
+) -> None:
     agent.start(api="true")
     assert agent.wait(30, upstream=agent.upstream)["online"]
     ask(agent, "DELETE", "/jupyter")
-    elsewhere = f"http://127.0.0.1:{free_port()}"
-    stolen = {"name": "jupyter", "proto": "http", "addr": elsewhere}
+    addr = elsewhere.format(other=free_port(), port=agent.upstream.rpartition(":")[2])
+    stolen = {"name": "jupyter", "proto": "http", "addr": addr}
     url = ask(agent, "POST", "", stolen)["public_url"]
 
     found = agent.wait(30, upstream=agent.upstream)
 
     assert found["failed"]
-    assert found["msg"].startswith(f"The tunnel leads to {elsewhere}, and not to {agent.upstream}.")
+    assert re.match(rf"The tunnel leads to \S*{addr}, and not to {agent.upstream}\.", found["msg"])
     assert (found["online"], found["action"]) == (False, "repair")
     assert url not in str(found)
 
@@ -511,20 +542,42 @@ def test_it_ends_with_its_server_and_comes_back_with_the_next_one(
         assert fetch(again["endpoints"][0]["url"], "/").body == b"second"
 
 
-def test_a_stranger_who_takes_the_port_of_its_server_gets_no_visitor(
-    agent: Agent, tmp_path: Path
+# What a kernel without Landlock says, and one that lets nobody trace (Yama, ptrace_scope 2 and 3).
+OLD = {supervisor.CREATE_RULESET: errno.ENOSYS, supervisor.PIDFD_GETFD: errno.EPERM}
+
+
+def test_where_the_kernel_cannot_confine_it_it_has_no_api_even_if_one_is_wished(
+    agent: Agent,
 ) -> None:
-    port, gone = free_port(), threading.Event()
+    agent.start(api="true", denied=OLD)
+
+    found = agent.wait(30, upstream=agent.upstream)
+
+    assert found["online"]
+    assert found["api"] == "off"
+    assert "cannot be kept from the account's files" in found["api_reason"]
+    assert agent.listens() == []
+    (started,) = agent.said("agent starts")
+    assert (started["confined"], started["port_held"]) == (False, False)
+
+
+@pytest.mark.parametrize("denied", [{}, OLD], ids=["held", "not-held"])
+def test_a_stranger_who_takes_the_port_of_its_server_gets_no_visitor(
+    denied: dict[int, int], agent: Agent, tmp_path: Path
+) -> None:
+    port, gone, times = free_port(), threading.Event(), []
     as_nobody = [*AS_ROOT, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     with server(port, "ours", tmp_path / "ours") as ours:
         wait_until(lambda: answers(port))
-        agent.start(upstream=f"http://127.0.0.1:{port}")
+        agent.start(upstream=f"http://127.0.0.1:{port}", denied=denied)
         url = agent.wait(30)["endpoints"][0]["url"]
+        assert agent.said("agent starts")[0]["port_held"] is (not denied)
 
         def visit() -> None:
             while not gone.is_set():
                 with suppress(OSError):
-                    fetch(url, "/")
+                    if fetch(url, "/").body == b"stranger":
+                        times.append(time.monotonic())
 
         visitor = threading.Thread(target=visit)
         visitor.start()
@@ -532,6 +585,7 @@ def test_a_stranger_who_takes_the_port_of_its_server_gets_no_visitor(
             with server(port, "stranger", tmp_path / "stranger", *as_nobody):
                 wait_until(lambda: (tmp_path / "ours").read_text())
                 ours.kill()
+                killed = time.monotonic()
                 wait_until(lambda: "of the account nobody listens" in agent.look()["msg"])
                 found = agent.wait(30)
         finally:
@@ -540,7 +594,9 @@ def test_a_stranger_who_takes_the_port_of_its_server_gets_no_visitor(
 
     assert found["failed"]
     assert (found["waiting"], found["action"]) == (True, "stop")
-    assert (tmp_path / "stranger").read_text() == ""
+    asked = (tmp_path / "stranger").read_text()
+    # What was on its way in the milliseconds until the agent was ended, when it was not held.
+    assert asked == "" if not denied else max(times, default=killed) < killed + 5
 
 
 def test_a_configuration_that_it_cannot_read_is_named(agent: Agent) -> None:

@@ -11,7 +11,7 @@ from tests.support.breakages import (
     hung,
     killed,
     leads_nowhere,
-    leads_to_another,
+    leads_through_a_relay,
     other_program,
     port_taken,
     service_away,
@@ -67,8 +67,8 @@ STATES = {
         variables={"ngrok_timeout": 3},
         repaired_later="agent",
     ),
-    "leads-to-another": State(
-        leads_to_another,
+    "leads-through-a-relay": State(
+        leads_through_a_relay,
         told=(
             r"The tunnel leads to http://127\.0\.0\.1:\d+, and not to http://127\.0\.0\.1:\d+\.",
         ),
@@ -105,7 +105,7 @@ FURTHER_STATES = {
     "agent-too-old": State(
         fault("ngrok", auth_error="ERR_NGROK_121"),
         kept=("jupyter",),
-        says=("It takes 3.20 or newer",),
+        says=("Free accounts take a release for 14 months",),
         repaired_later="agent",
     ),
     "url-taken": State(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -21,6 +24,7 @@ from tests.support.edge.client import Edge
 from tests.support.hosts.client import AS_ROOT
 from tests.support.ports import free_port
 from tests.support.processes import descendants, frozen, runs
+from tests.support.sites import serving
 from tests.support.waiting import wait_until
 
 # Programs that take a port.
@@ -210,6 +214,12 @@ def socket_in_the_usual_place(account: Account) -> Iterator[None]:
 
 
 @contextmanager
+def socket_directory_deleted(account: Account, _edge: Edge) -> Iterator[None]:
+    shutil.rmtree(account.socket.parent)
+    yield
+
+
+@contextmanager
 def tmux_suspended(account: Account, _edge: Edge) -> Iterator[None]:
     server = server_of(account)
     os.kill(server, signal.SIGSTOP)
@@ -298,29 +308,39 @@ def leads_nowhere(account: Account, _edge: Edge) -> Iterator[None]:
 
 
 @contextmanager
-def leads_to_another(account: Account, _edge: Edge) -> Iterator[None]:
-    """Another Jupyter server, which takes the same password, listens where it forwards to."""
-    other = free_port()
-    base = account.state / "jupyter"
-    password = (base / "password_hash").read_text().strip()
-    settings = account.home / "other.json"
-    settings.write_text(json.dumps({"PasswordIdentityProvider": {"hashed_password": password}}))
-    words = [str(base / "venv/bin/jupyter"), "server", f"--ServerApp.port={other}"]
-    words += [f"--ServerApp.config_file={settings}", "--no-browser", "--allow-root"]
-    words += ["--ServerApp.allow_remote_access=True", "--ServerApp.port_retries=0"]
-    told = {"JUPYTER_RUNTIME_DIR": str(account.home / "runtime")}
-    with (
-        (account.home / "other.log").open("wb") as log,
-        subprocess.Popen(
-            words, env=account.environment() | told, stdout=log, stderr=subprocess.STDOUT
-        ) as server,
-    ):
-        try:
-            wait_until(lambda: answers(other))
-            with leading_to(account, other):
-                yield
-        finally:
-            server.terminate()
+def leads_through_a_relay(account: Account, _edge: Edge) -> Iterator[None]:
+    """Somebody passes on all that visitors and the server say, its proof too, and hears it."""
+    with relay(port(account, "jupyter")) as (other, heard):
+        with leading_to(account, other):
+            yield
+        # Who asks through it gets the server's answers.
+        assert b"notebook-proof" not in heard
+        assert b"/login" not in heard
+
+
+@contextmanager
+def relay(number: int) -> Iterator[tuple[int, bytearray]]:
+    """Pass on what comes to a port of loopback to another; that port, and what has come."""
+    heard = bytearray()
+
+    class Passing(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", number)) as server:
+                ends = {self.request: server, server: self.request}
+                while True:
+                    for end in select.select([*ends], [], [])[0]:
+                        text = end.recv(65536)
+                        if not text:
+                            return
+                        if end is self.request:
+                            heard.extend(text)
+                        ends[end].sendall(text)
+
+    class Door(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with serving(Door(("127.0.0.1", 0), Passing)) as door:
+        yield door.server_address[1], heard
 
 
 @contextmanager

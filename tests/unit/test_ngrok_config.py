@@ -98,8 +98,9 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     """The configuration of every case, read back."""
     directory = tmp_path_factory.mktemp("ngrok")
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    policy = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__ngrok_policy"]
-    defaults["__ngrok_policy"] = policy
+    internal = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+    given = ("url", "emails", "ips", "rules", "policy")
+    defaults |= {f"__ngrok_{name}": internal[f"__ngrok_{name}"] for name in given}
     plays = [
         {
             "hosts": "localhost",

@@ -351,7 +351,7 @@ def test_check_mode_does_not_wait(info: Run, site: Site) -> None:
             "ERR_NGROK_121",
             ["Your ngrok agent is too old: version 2.3.41."],
             "too old for this account",
-            "It takes 3.20 or newer",
+            "Free accounts take a release for 14 months",
             id="121",
         ),
         pytest.param(
