@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import CHECKOUT
-from tests.support.accounts import PASSWORD
+from tests.support import CHECKOUT, PASSWORD
 from tests.support.edge.client import Edge, fetch
 from tests.support.hosts import Host, Run, ready
 from tests.support.hosts.controller import RECONNECT, SETUP, environment
@@ -167,8 +166,9 @@ def test_an_instance_is_woken_put_to_sleep_and_woken_again(
 
         # As with each start.
         aws.tag(instance, "address", other_address)
-        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance)
+        reconnect = person.play(RECONNECT, *person.ssh, ec2_instance=instance, ec2_type="t3.large")
         assert reconnect.status == 0, reconnect.output
+        assert aws.kind(instance) == "t3.large"
         assert f"dev@{other_address}" in reconnect.card("Jupyter log")
         assert json.loads(fetch(reconnect.url, "/api").body)["version"]
         assert known.read_text() == key
@@ -327,6 +327,29 @@ def test_an_instance_that_never_lets_anybody_in(person: Person, aws: Aws) -> Non
     assert f"box ({instance}) would be started." in dry.output
     assert f"nobody could log in at {NOWHERE} within 2 s" in refused(play)
     assert aws.state(instance) == "running"
+
+
+@pytest.mark.acceptance
+def test_a_stopped_instance_is_woken_as_another_type_and_one_that_runs_says_how(
+    person: Person, aws: Aws
+) -> None:
+    instance = aws.launch("box")
+    aws.stop(instance)
+    # Nobody can log in; what is of concern is over by then.
+    said: dict[str, Any] = {"ec2_instance": "box", "ec2_timeout": 2}
+
+    woken = person.play(RECONNECT, ec2_type="t3.large", **said)
+    assert (aws.state(instance), aws.kind(instance)) == ("running", "t3.large"), woken.output
+    running = person.play(RECONNECT, ec2_type="m7i.xlarge", **said)
+
+    assert aws.kind(instance) == "t3.large"
+    stays = f"box ({instance}) runs, and stays a t3.large. To have it a m7i.xlarge, run sleep"
+    assert stays in " ".join(running.output.split())
+    assert "stays a" not in woken.output
+    # Nobody has said which: it stays what it is.
+    aws.stop(instance)
+    person.play(RECONNECT, **said)
+    assert (aws.state(instance), aws.kind(instance)) == ("running", "t3.large")
 
 
 def test_no_sleep_where_nobody_can_look_for_cells(person: Person, aws: Aws) -> None:

@@ -150,6 +150,10 @@ class Aws:
         """What an instance does."""
         return text(self.instance(instance), ".//instanceState/name")
 
+    def kind(self, instance: str) -> str:
+        """Of which type an instance is."""
+        return text(self.instance(instance), ".//instanceType")
+
     def permit(self, policy: dict[str, object]) -> None:
         """Make an account that may do no more than the policy says; ``ask`` has to be over by then.
 
