@@ -11,10 +11,12 @@ short_description: Hash a password for Jupyter
 description:
   - Returns the argon2id hash that Jupyter expects in
     C(PasswordIdentityProvider.hashed_password), with the parameters Jupyter itself uses.
-  - The same password and salt text give the same hash, so a template that holds it is idempotent.
+  - A hash that is there already is kept where the password fits it, whoever has made it. Otherwise
+    the same password and salt text give the same hash. With either, a template that holds the hash
+    is idempotent.
 version_added: 0.1.0
 author: The anywhere.notebook authors (@anywhere-notebook)
-positional: salt
+positional: salt, kept
 options:
   _input:
     description: The password.
@@ -23,9 +25,13 @@ options:
   salt:
     description:
       - Text that makes the hash differ from place to place, such as the host's name. The salt
-        itself is derived from it and from the password.
+        itself is derived from it and from the password. Without one, the salt is random.
     type: str
-    required: true
+  kept:
+    description:
+      - The hash that there is. It is returned if the password fits it, and setup would take it, see
+        P(anywhere.notebook.jupyter_password_hash_problem#filter).
+    type: str
 requirements:
   - passlib and argon2-cffi on the controller
 """
@@ -44,10 +50,17 @@ _value:
 """
 
 import hashlib
+import secrets
 import typing as t
 import warnings
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.anywhere.notebook.plugins.filter.jupyter_password_hash_problem import (
+    jupyter_password_hash_problem,
+)
+
+KIND = "argon2:"
+SALT_BYTES = 16
 
 MISSING = (
     "jupyter_password_hash needs passlib and argon2-cffi in the Python that runs Ansible: "
@@ -55,13 +68,15 @@ MISSING = (
 )
 
 
-def jupyter_password_hash(password: str, salt: str) -> str:
+def jupyter_password_hash(password: str, salt: str = "", kept: str = "") -> str:
     """Return ``password`` hashed as ``jupyter_server.auth.security.passwd`` does it.
+
+    ``kept`` itself, if it is a hash of the password.
 
     Raises:
         AnsibleFilterError: passlib or argon2-cffi is missing on the controller.
     """
-    derived = hashlib.sha256(f"{salt}\0{password}".encode()).digest()[:16]
+    word, there = str(password), str(kept).strip()
     # passlib 1.7.4, its last release, imports crypt and asks argon2 for its version in ways that
     # Python 3.11 and argon2-cffi 25 warn about.
     with warnings.catch_warnings():
@@ -71,13 +86,25 @@ def jupyter_password_hash(password: str, salt: str) -> str:
             from passlib.hash import argon2
         except ImportError as exc:
             raise AnsibleFilterError(MISSING) from exc
-        hasher = argon2.using(
-            type="ID", memory_cost=10240, time_cost=10, parallelism=8, salt=derived
-        )
+        hasher = argon2.using(type="ID", memory_cost=10240, time_cost=10, parallelism=8)
         try:
-            return f"argon2:{hasher.hash(str(password))}"
+            fits = not jupyter_password_hash_problem(there) and argon2.verify(
+                word, there.removeprefix(KIND)
+            )
+            if fits:
+                return there
+            if not salt:
+                return KIND + str(hasher.using(salt=secrets.token_bytes(SALT_BYTES)).hash(word))
+            # Whoever has a salt may not learn from it faster whether a guess is right.
+            slow = str(hasher.using(salt=_digest(salt)).hash(word))
+            return KIND + str(hasher.using(salt=_digest(slow)).hash(word))
         except MissingBackendError as exc:
             raise AnsibleFilterError(MISSING) from exc
+
+
+def _digest(text: str) -> bytes:
+    """Return a salt that depends on a text."""
+    return hashlib.sha256(str(text).encode()).digest()[:SALT_BYTES]
 
 
 class FilterModule:

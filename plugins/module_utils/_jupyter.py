@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hmac
+import html
 import ipaddress
 import os
 import re
@@ -39,9 +40,17 @@ PROVES = b"anywhere.notebook proof\n"
 NONCE_BYTES = 32
 VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,40}")
 REDIRECTS = (301, 302, 303, 307, 308)
-# What the pages of JupyterLab and Notebook have, and a page that says what is missing has not.
-PAGES = {"/lab": "JupyterLab", "/tree": "Notebook"}
-PAGE = b"jupyter-config-data"
+# Whose pages are below which path, and what they have (JupyterLab and Notebook 7, and Notebook 6);
+# a page that says what is missing has not.
+PAGES = {
+    **dict.fromkeys(("lab", "doc"), "JupyterLab"),
+    **dict.fromkeys(("tree", "notebooks", "edit", "consoles"), "Notebook"),
+}
+PAGE = (b"jupyter-config-data", b"data-base-url=")
+# The program that makes a page of what it is, and is in a file of its own, of which a byte will do.
+PROGRAM = re.compile(r"""<script[^>]*\ssrc=["']([^"']+)""")
+PROGRAMS = 4
+WORDS = 160
 
 # Lines of the server's log, as our configuration has them written, about logins that failed; of
 # those that the guard has refused at once it writes only how many they were, once a minute.
@@ -331,8 +340,29 @@ def page_problem(url: str, token: str, timeout: float, check: _http.Check | None
             return f"GET {path} leads away from the notebook"
     if answer.status != 200:
         return f"GET {path} answers with status {answer.status}"
-    program = PAGES.get(path.rstrip("/"))
-    return f"GET {path} is not {program}" if program and PAGE not in answer.body else ""
+    page = answer.body.decode(errors="replace")
+    program = PAGES.get(path.split("/")[1])
+    if program and not any(each in answer.body for each in PAGE):
+        words = _words(page, token)
+        return f"GET {path} is not {program}{f', but says: {words}' if words else ''}"
+    for source in PROGRAM.findall(page)[: PROGRAMS if program else 0]:
+        needed = urljoin(there, html.unescape(source))
+        if needed.startswith(f"{url}/"):
+            status = _ask(needed, token, timeout, check, {"Range": "bytes=0-0"}).status
+            if status not in (200, 206):
+                return (
+                    f"GET {path} is a page of {program} without its program: "
+                    f"{urlsplit(needed).path} answers with status {status}"
+                )
+    return ""
+
+
+def _words(page: str, secret: str) -> str:
+    """Return the first words that a page shows, a secret not among them."""
+    text = html.unescape(re.sub(r"(?s)<(script|style|head).*?</\1>|<[^>]*>", " ", page))
+    words = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    words = words.replace(secret, "...") if secret else words
+    return words if len(words) <= WORDS else f"{words[:WORDS]}..."
 
 
 def is_attacked(log: str, now: float) -> bool:
@@ -474,9 +504,16 @@ def _authorized(
     return document
 
 
-def _ask(url: str, token: str, timeout: float, check: _http.Check | None) -> _http.Answer:
+def _ask(
+    url: str,
+    token: str,
+    timeout: float,
+    check: _http.Check | None,
+    headers: dict[str, str] | None = None,
+) -> _http.Answer:
     """Return what answers to the token."""
+    headers = {"Authorization": f"token {token}", **(headers or {})}
     try:
-        return _http.request(url, {"Authorization": f"token {token}"}, timeout, check=check)
+        return _http.request(url, headers, timeout, check=check)
     except (NotJupyter, _http.NoAnswer) as exc:
         raise JupyterError(f"GET {url}: {exc}") from exc

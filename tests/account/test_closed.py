@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import PASSWORD
+from tests.support import PASSWORD
+from tests.support.processes import debuggers, descendants
 from tests.support.servers import Seen, Server, listening, status, without_rights
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
@@ -317,6 +318,9 @@ def surround(server: Server) -> None:
         off = {"ServerApp": {"jpserver_extensions": {"notebook_guard": False, "jupyterlab": False}}}
         (directory / "jupyter_server_config.d/off.json").write_text(json.dumps(off))
         (directory / "jupyter_server_config.json").write_text("{")
+        (directory / "labconfig").mkdir()
+        page = {"disabledExtensions": {"@jupyterlab/debugger-extension": False}}
+        (directory / "labconfig/page_config.json").write_text(json.dumps(page))
     if os.geteuid() == 0:
         shutil.copytree(server.home / ".jupyter", server.home / "machine/jupyter")
         in_place_of_the_machines(server)
@@ -338,8 +342,25 @@ def surround(server: Server) -> None:
         "TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR": "1",
         "PYTHONPATH": str(evil),
         "XDG_CONFIG_HOME": str(evil),
+        "TMUX": "/nowhere,1,0",
+        "TERM_PROGRAM": "tmux",
+        "SHELL": "/bin/sh",
+        "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22",
+        "SSH_AUTH_SOCK": str(evil / "agent"),
+        "DISPLAY": "localhost:10.0",
         "OTHERS": "kept",
     }
+    (server.home / ".profile").write_text("echo hello; export BY_LOGIN=set ASKED=before\n")
+
+
+def working_directories(pid: int, program: str) -> list[str]:
+    """Where the processes of this name below another one are."""
+    below = [Path(f"/proc/{each}") for each in descendants(pid)]
+    return [
+        os.readlink(found / "cwd")
+        for found in below
+        if (found / "comm").read_text() == f"{program}\n"
+    ]
 
 
 def test_settings_of_the_account_open_nothing_and_its_kernels_have_its_environment(
@@ -361,13 +382,40 @@ def test_settings_of_the_account_open_nothing_and_its_kernels_have_its_environme
         owner = Visitor(f"http://127.0.0.1:{server.port}")
         assert owner.log_in(PASSWORD)
         assert "<title>JupyterLab</title>" in owner.page("/lab")[2]
-        code = "import os; print({n: os.environ.get(n) for n in NAMES})"
-        names = ["PYTHONPATH", "OTHERS", "JUPYTER_CONFIG_DIR", "JUPYTER_TOKEN", "NOTEBOOK_GUARD"]
-        said = owner.run(owner.kernel(), code.replace("NAMES", repr(names)))
+        assert "@jupyterlab/debugger-extension" in owner.disabled_extensions("/lab")
+        code = "import os; print({n: os.environ.get(n) for n in NAMES}, os.getcwd())"
+        withheld = ["JUPYTER_CONFIG_DIR", "JUPYTER_TOKEN", "NOTEBOOK_GUARD", "TMUX", "TERM_PROGRAM"]
+        names = ["PYTHONPATH", "OTHERS", "ASKED", "BY_LOGIN", *withheld]
+        names += ["SSH_AUTH_SOCK", "DISPLAY"]
+        # One of no notebook.
+        kernel = str(owner.api("POST", "/api/kernels")["id"])
+        said = owner.run(kernel, code.replace("NAMES", repr(names)))
+        assert not owner.debug(kernel)
+        assert debuggers(server.base) == []
+        # Names that our own directory has too.
+        for name in ("guard", "documents"):
+            (server.notebooks / name).mkdir()
+        for cwd in ({}, {"cwd": ""}, {"cwd": "guard"}, {"cwd": "documents"}):
+            owner.api("POST", "/api/terminals", cwd)
+        wait_until(lambda: len(working_directories(process.pid, "sh")) == 4)
+        terminals = sorted(working_directories(process.pid, "sh"))
+        # Somebody puts another directory in its place, as git clone does.
+        shutil.rmtree(server.notebooks)
+        server.notebooks.mkdir()
+        wait_until(lambda: os.path.samefile(f"/proc/{process.pid}/cwd", server.notebooks))
         # Besides, ipykernel has a port that takes what its forks print, and gives nothing.
         opened = {where for where in listening(process.pid) if where.startswith("/")}
-    expected = dict.fromkeys(names) | {"PYTHONPATH": str(server.home / "evil"), "OTHERS": "kept"}
-    assert said == f"{expected}\n"
+    expected = dict.fromkeys(names) | {
+        "PYTHONPATH": str(server.home / "evil"),
+        "OTHERS": "kept by s3cr3t",
+        "ASKED": "s3cr3t $HOME",
+        "BY_LOGIN": "set",
+    }
+    assert said == f"{expected} {server.notebooks}\n"
+    assert terminals == sorted(
+        [str(server.notebooks)] * 2
+        + [f"{server.notebooks}/{name}" for name in ("guard", "documents")]
+    )
     link = server.base / "sockets"
     sockets = link.readlink() if link.is_symlink() else server.base / "k"
     assert opened

@@ -11,16 +11,28 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
 
 from tests.support import CHECKOUT
 from tests.support.accounts import caches
+from tests.support.leaks import watched_processes
+from tests.support.sites import Site, serving
 from tests.support.waiting import wait_until
 
 FILES = CHECKOUT / "roles/jupyter/files"
 PACKAGES = (FILES / "requirements.txt").read_text()
+
+SOURCES = f"""
+say_sources() {{
+  "$1" -I - "$2" <<'END OF THE PROGRAM'
+{(FILES / "sources.py").read_text()}
+END OF THE PROGRAM
+}}
+"""
 
 # In the place of uv: plans as uv does, and stands still in the middle of its work.
 STANDS_STILL = """#!/bin/sh
@@ -37,16 +49,20 @@ def pinned(name: str) -> str:
     return "".join(found)
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
-    """Start the script; its last process ends with its group."""
-    return subprocess.Popen(
-        ["sh", FILES / "install", sys.executable, directory],
-        env=os.environ | caches(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(directory: Path, asked: str = "", **variables: str) -> subprocess.Popen[str]:
+    """Start the script as the role sends it; its last process ends with its group."""
+    with tempfile.TemporaryFile("w+") as script:
+        script.write(asked + SOURCES + (FILES / "install").read_text())
+        script.seek(0)
+        return subprocess.Popen(
+            ["sh", "-s", sys.executable, directory],
+            env=os.environ | caches() | variables,
+            stdin=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def finish(script: subprocess.Popen[str]) -> list[str]:
@@ -126,6 +142,68 @@ def test_what_a_killed_one_left_half_done_is_begun_anew(base: Path) -> None:
     assert finish(start(base)) == []
 
 
+def hostile(home: Path) -> dict[str, str]:
+    """Fill a home with what an account may have set for other installations."""
+    files = {
+        ".config/pip/pip.conf": "[global]\nno-binary = :all:\n[install]\nuser = true\n",
+        ".pydistutils.cfg": "[install]\nprefix = /nowhere\n",
+        ".config/uv/uv.toml": 'required-version = ">=99"\nno-such-key = 1\n',
+        "uv.toml": "= no TOML\n",
+        "pyproject.toml": '[project]\nname = "x"\nrequires-python = "<3"\n[tool.uv]\nx = 1\n',
+        ".python-version": "2.7\n",
+        "evil/uv-0.13.9.dist-info/METADATA": "Metadata-Version: 2.1\nName: uv\nVersion: 0.13.9\n",
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    return {
+        "HOME": str(home),
+        "PIP_TARGET": "/nowhere",
+        "PIP_CONSTRAINT": "/nowhere",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "UV_CONSTRAINT": "/nowhere",
+        "UV_PYTHON": "3.99",
+        "UV_SYSTEM_PYTHON": "1",
+        "PYTHONPATH": str(home / "evil"),
+    }
+
+
+def test_what_an_account_has_set_for_other_installations_does_not_count(tmp_path: Path) -> None:
+    base = tmp_path / "home/base"
+    base.mkdir(parents=True)
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna"))
+    variables = hostile(base.parent)
+
+    assert set(finish(start(base, **variables))) == {"changed"}
+    assert finish(start(base, **variables)) == []
+
+    assert has(base, "idna")
+    assert not (base / "uv.toml").exists()
+
+
+def test_the_index_of_the_account_is_asked_and_its_password_is_on_no_command_line(
+    base: Path, tmp_path: Path
+) -> None:
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna") + pinned("defusedxml"))
+    config = tmp_path / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True)
+    secret = uuid.uuid4().hex
+    with serving(Site()) as site, watched_processes([secret]) as seen:
+        index = f"{site.url}/simple".replace("//", f"//me:{secret}@")
+        config.write_text(f"[global]\nindex-url = {index}\n")
+        script = start(base, HOME=str(tmp_path), UV_CACHE_DIR=str(tmp_path / "cache"))
+        _, err = script.communicate(timeout=60)
+
+    (base / "requirements.txt").write_text(pinned("uv") + pinned("idna"))
+    assert script.returncode != 0
+    (asked, *_) = site.asked("/simple/defusedxml/")
+    assert asked["User-Agent"].startswith("uv/")
+    assert asked["Authorization"].startswith("Basic ")
+    assert seen == set()
+    assert secret not in err
+    assert not (base / "uv.toml").exists()
+
+
 KERNEL = f"""
 put_kernels() {{
   put_kernel course {shlex.quote(sys.executable)} 'idna<3'
@@ -135,16 +213,10 @@ put_kernels() {{
 
 
 def with_kernels(directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script with two kernels asked for, as the role sends it."""
-    return subprocess.run(
-        ["sh", "-s", sys.executable, directory],
-        input=KERNEL + (FILES / "install").read_text(),
-        env=os.environ | caches(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run the script with two kernels asked for."""
+    script = start(directory, KERNEL)
+    out, err = script.communicate(timeout=120)
+    return subprocess.CompletedProcess([], script.returncode, out, err)
 
 
 def packages(base: Path, environment: str) -> set[str]:

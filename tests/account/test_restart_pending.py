@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 
 from tests.support import CHECKOUT
 from tests.support.accounts import Account
+from tests.support.leaks import readable_by_others
 from tests.support.waiting import wait_until
 
 PENDING = "its old configuration"
 TREE = {"jupyter_settings": {"LabApp": {"default_url": "/tree"}}}
+SECRET = uuid.uuid4().hex
+VARIABLES = {"jupyter_environment": {"HF_TOKEN": SECRET}, "jupyter_login_environment": True}
 # How long a kernel has to be idle before nobody is about to give it the next cell.
 IDLE_SECONDS = 60
 
@@ -79,7 +83,8 @@ def test_a_changed_setting_waits_for_a_kernel_that_computes_unless_told_otherwis
 ) -> None:
     neighbour.setup()
     server = neighbour.pids()["jupyter"]
-    neighbour.variables |= TREE
+    (neighbour.home / ".profile").write_text("exit 3\n")
+    neighbour.variables |= TREE | VARIABLES
     visitor = neighbour.visitor()
     kernel = visitor.kernel()
 
@@ -94,7 +99,16 @@ def test_a_changed_setting_waits_for_a_kernel_that_computes_unless_told_otherwis
 
     assert "Restart pending" not in play.output
     assert neighbour.pids()["jupyter"] != server
-    assert neighbour.visitor().page("/")[1] == "/tree"
+    visitor = neighbour.visitor()
+    assert visitor.page("/")[1] == "/tree"
+    code = "import os; print(os.environ['HF_TOKEN'])"
+    assert visitor.run(visitor.kernel(), code) == f"{SECRET}\n"
+    assert SECRET not in play.output
+    assert readable_by_others(neighbour, [SECRET]) == []
+    # The rest is as if nobody had asked for what a login sets.
+    assert play.card("Variables").startswith("What a login sets is not taken over from /")
+    sentence = "it ended with status 3 before. Look at what it reads"
+    assert any(sentence in notice for notice in neighbour.look()["notices"])
 
 
 @pytest.mark.acceptance

@@ -83,7 +83,7 @@ def test_a_password_that_setup_has_made_will_do() -> None:
         ("STATISTICS", NAME),
         ("Repaired:", OURS),
         ("the same URL as before", OURS),
-        ("a page on this computer that leads to the notebook", OURS),
+        ("Select Kernel > Existing Jupyter Server", OURS),
         ("without a notebook", OURS),
         ("anywhere.notebook.setup", OURS),
         ("Set up Jupyter", OURS),
@@ -101,8 +101,11 @@ def test_a_password_that_is_easy_to_guess_is_refused(password: object, why: str)
 
 def test_no_word_of_what_is_printed_will_do() -> None:
     """Each piece of the templates that stands between two values, as it is shown."""
-    card = (CHECKOUT / "playbooks/templates/card.txt.j2").read_text().splitlines()
-    shown = [line.strip() for line in card if len(line.strip()) >= 8 and "{" not in line]
+    files = [CHECKOUT / f"playbooks/templates/{name}.txt.j2" for name in ("attention", "card")]
+    text = "\n".join(file.read_text() for file in files)
+    shown = [
+        line.strip() for line in text.splitlines() if len(line.strip()) >= 8 and "{" not in line
+    ]
 
     assert len(shown) > 10
     assert [line for line in shown if not jupyter_password_problem(line)] == []

@@ -40,6 +40,11 @@ GUARD = {
 
 
 PYTHON = shutil.which("python3", path="/usr/bin:/bin")
+WITH_PROGRAM = (
+    '<script id="jupyter-config-data" type="application/json">{}</script>'
+    '<script defer="defer" src="/static/lab/main.js?v=1&amp;w"></script>'
+    '<script src="https://elsewhere.invalid/x.js"></script><script>inline()</script>'
+)
 LAB = '<!doctype html><script id="jupyter-config-data" type="application/json">{}</script>'
 
 # Says where it listens, keeps what it hears until its input ends, and says that.
@@ -360,9 +365,52 @@ def test_a_server_that_listens_beyond_loopback_is_exposed(
         pytest.param({"/": (302, "/tree"), "/tree": (200, LAB)}, "", id="notebook"),
         pytest.param({"/": (302, "/voila/"), "/voila/": (200, "mine")}, "", id="another-page"),
         pytest.param(
-            {"/": (302, "/lab"), "/lab": (200, "JupyterLab application assets not found")},
-            "GET /lab is not JupyterLab",
+            {"/": (302, "/lab"), "/lab": (200, f"{'x' * 150} {TOKEN}")},
+            f"GET /lab is not JupyterLab, but says: {'x' * 150} ...",
+            id="a-secret-at-the-end",
+        ),
+        pytest.param(
+            {"/": (302, "/lab"), "/lab": (200, f"<h1>Assets &lt;not&gt; {TOKEN}</h1>\n found\x1b")},
+            "GET /lab is not JupyterLab, but says: Assets <not> ... found",
             id="no-assets",
+        ),
+        pytest.param(
+            {"/": (302, "/lab/tree/a.ipynb"), "/lab/tree/a.ipynb": (200, "")},
+            "GET /lab/tree/a.ipynb is not JupyterLab",
+            id="no-assets-for-a-notebook",
+        ),
+        pytest.param(
+            {"/": (302, "/notebooks/a"), "/notebooks/a": (200, "x" * 200)},
+            f"GET /notebooks/a is not Notebook, but says: {'x' * 160}...",
+            id="many-words",
+        ),
+        pytest.param(
+            {"/": (302, "/tree"), "/tree": (200, '<body data-base-url="/">')}, "", id="notebook-6"
+        ),
+        pytest.param(
+            {
+                "/": (302, "/lab"),
+                "/lab": (200, WITH_PROGRAM),
+                "/static/lab/main.js?v=1&w": (200, ""),
+            },
+            "",
+            id="program",
+        ),
+        pytest.param(
+            {"/": (302, "/lab"), "/lab": (200, WITH_PROGRAM)},
+            "GET /lab is a page of JupyterLab without its program: /static/lab/main.js answers "
+            "with status 404",
+            id="no-program",
+        ),
+        pytest.param(
+            {
+                "/": (302, "/lab"),
+                "/lab": (200, WITH_PROGRAM),
+                "/static/lab/main.js?v=1&w": (500, ""),
+            },
+            "GET /lab is a page of JupyterLab without its program: /static/lab/main.js answers "
+            "with status 500",
+            id="program-fails",
         ),
         pytest.param({"/": (302, "/none")}, "GET /none answers with status 404", id="none"),
         pytest.param({"/": (302, "/")}, "GET / answers with status 302", id="circle"),
