@@ -56,6 +56,12 @@ options:
     description: As in the role C(tmux).
     type: path
     default: ~/.local/share/anywhere-notebook/tmux
+  support:
+    description:
+      - Whether to return what somebody who helps has to see, too. The notebook's secrets and its
+        URL are not in it; names of notebooks and accounts, and addresses of visitors, are.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -69,6 +75,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+support:
+  description: Texts by what they are, such as C(status), C(machine) and C(server.log).
+  returned: when O(support) is true
+  type: dict
+  sample: {machine: "Debian GNU/Linux 12 (bookworm), Linux 6.1.0"}
 account:
   description: Name of the account.
   returned: success
@@ -79,6 +90,13 @@ set_up:
   returned: success
   type: bool
   sample: true
+stopped:
+  description:
+    - Since when the server or the tunnel does not run because it was stopped on purpose, ISO 8601
+      in UTC; empty when that is not so. RV(notices) says which.
+  returned: success
+  type: str
+  sample: "2026-11-23T18:00:00Z"
 exposed:
   description:
     - Why the tunnel must not lead to the server, a sentence, which is among RV(problems) too; empty
@@ -270,7 +288,9 @@ from ansible_collections.anywhere.notebook.plugins.module_utils import (
     _listener,
     _machine,
     _ngrok,
+    _support,
 )
+from ansible_collections.anywhere.notebook.plugins.module_utils._script import Script
 from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import (
     Pane,
     Place,
@@ -299,6 +319,7 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {
         "account": pwd.getpwuid(os.getuid()).pw_name,
         "set_up": os.path.isdir(jupyter) or os.path.isdir(ngrok),
+        "stopped": "",
         "exposed": "",
         "challenge": {},
         "problems": [],
@@ -333,22 +354,37 @@ def look(tmux: Tmux, params: dict[str, t.Any], run: Run) -> dict[str, t.Any]:
         },
         "machine": {**_machine.memory(), **_machine.disk(jupyter)},
     }
+    scripts = {"jupyter": Script(jupyter), "ngrok": Script(ngrok)}
     if not result["set_up"]:
-        return result
-    for base in (jupyter, ngrok):
-        if not os.path.exists(f"{base}/start"):
-            result["problems"].append(f"Setup has not come to its end: {base} is not complete.")
+        # Whatever became of the files, what runs is there.
+        result["set_up"] = any(script.processes() for script in scripts.values())
+        if not result["set_up"]:
             return result
+    panes: dict[str, Pane | None] = {}
     try:
-        server = tmux.pane(params["jupyter_session_name"])
-        agent = tmux.pane(params["ngrok_session_name"])
+        for role, script in scripts.items():
+            panes[role] = tmux.pane(params[f"{role}_session_name"], script)
     except TmuxError as exc:
         # Then the sessions are not known, but what runs in them may still answer.
         result["problems"].append(str(exc))
-        server = agent = UNKNOWN
+        panes = {"jupyter": UNKNOWN, "ngrok": UNKNOWN}
+    server, agent = panes["jupyter"], panes["ngrok"]
+    result["server"]["pid"], result["tunnel"]["pid"] = alive(server), alive(agent)
+    begun = [base for base in (jupyter, ngrok) if not os.path.exists(f"{base}/start")]
+    result["problems"] += map(incomplete, begun)
+    if jupyter in begun:
+        return result
     add_server(result, jupyter, server, run)
-    add_tunnel(result, ngrok, agent, params["ngrok_endpoint_name"], run)
+    if ngrok not in begun:
+        add_tunnel(result, ngrok, agent, params["ngrok_endpoint_name"], run)
+    add_stop(result, scripts)
     add_idle(result, jupyter)
+    lost = [pane for pane in (server, agent) if pane and pane is not UNKNOWN and not pane.pane_id]
+    if lost:
+        result["notices"].append(
+            "tmux's socket is gone, so that nobody can attach to its sessions. What runs in them "
+            "goes on; reconnect has tmux make the socket again."
+        )
     return result
 
 
@@ -356,7 +392,6 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
     """Add what is to be said of the Jupyter server with the directory ``base``."""
     server = result["server"]
     server["versions"] = jupyter_versions(base, run)
-    server["pid"] = alive(pane)
     port = _listener.read_port(f"{base}/port")
     if port is None:
         result["problems"].append("The Jupyter server has never been started. Run setup again.")
@@ -365,7 +400,12 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
     # Only what runs in the session is asked for anything.
     bad = taken("Jupyter server", pane, f"127.0.0.1:{port}")
     if bad and is_ours(server["url"], base):
+        listener = _listener.find(f"127.0.0.1:{port}")
+        server["pid"] = listener.pid if listener else 0
         result["problems"].append(bad)
+        return
+    if bad and since(base, server["pid"]) and not result["tunnel"]["pid"]:
+        result["notices"].append(f"{bad} Before Jupyter can start there again, that has to end.")
         return
     if bad:
         result["exposed"] = bad
@@ -392,8 +432,9 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
     if found["exposed"]:
         result["problems"].append(f"{found['exposed']} {CLOSE}")
     bad = unwell("Jupyter server", pane, found)
-    if bad:
+    if bad and not since(base, server["pid"]):
         result["problems"].append(bad + rebooted(base))
+    if bad:
         return
     server["running"] = True
     server["started"] = found["started"]
@@ -409,11 +450,13 @@ def add_server(result: dict[str, t.Any], base: str, pane: Pane | None, run: Run)
         result["notices"].append(
             f"Output is not kept while no page is open: {found['outputs_problem']}."
         )
-    earlier = first_line(f"{base}/earlier")
-    if earlier:
+    rebooted_at, _, login_problem = [*lines(f"{base}/earlier"), "", "", ""][:3]
+    if rebooted_at:
         result["notices"].append(
-            f"The machine was rebooted at {earlier}; the kernels it had then are lost."
+            f"The machine was rebooted at {rebooted_at}; the kernels it had then are lost."
         )
+    if login_problem:
+        result["notices"].append(login_problem)
     if server["restart_pending"]:
         result["notices"].append(
             "Jupyter still runs with its old configuration. Run setup with -e "
@@ -426,14 +469,13 @@ def add_tunnel(
 ) -> None:
     """Add what is to be said of the ngrok agent with the directory ``base``."""
     tunnel = result["tunnel"]
-    tunnel["pid"] = alive(pane)
     tunnel["version"] = agent_version(base, run)
     tunnel["supported_until"] = _ngrok.supported_until(tunnel["version"])
     if "" < tunnel["supported_until"] < datetime.date.today().isoformat():
         result["notices"].append(
-            f"ngrok supports the agent {tunnel['version']} only until {tunnel['supported_until']}; "
-            "free accounts may be refused. A newer release of this collection installs a newer "
-            "one, unless ngrok_executable names it."
+            f"ngrok has supported the agent {tunnel['version']} until {tunnel['supported_until']}, "
+            "and may refuse it to a free account; a paid one may go on with it. A newer release of "
+            "this collection installs a newer one, unless ngrok_executable names it."
         )
     # Also of one that has ended: its log says why.
     last = pane.pid if pane else 0
@@ -443,7 +485,8 @@ def add_tunnel(
     tunnel |= {key: found[key] for key in ("api", "api_reason", "waiting")}
     pid = tunnel["pid"]
     if not pid and pane is not UNKNOWN:
-        result["problems"].append(gone("ngrok agent", pane, found))
+        if not since(base, pid):
+            result["problems"].append(gone("ngrok agent", pane, found))
         return
     if found["waiting"]:
         # Without the server this is as it should be, and the server is a problem already.
@@ -469,6 +512,42 @@ def add_tunnel(
             result["exposed"] = result["exposed"] or found["msg"]
 
 
+def add_stop(result: dict[str, t.Any], scripts: dict[str, Script]) -> None:
+    """Add what was stopped on purpose, and what starts it."""
+    times = {
+        "Jupyter": since(scripts["jupyter"].directory, result["server"]["pid"]),
+        "the tunnel": since(scripts["ngrok"].directory, result["tunnel"]["pid"]),
+    }
+    stopped = [what for what, when in times.items() if when]
+    if stopped:
+        result["stopped"] = max(times.values())
+        said = " and ".join(stopped)
+        result["notices"].append(
+            f"{said[:1].upper()}{said[1:]} {'were' if len(stopped) > 1 else 'was'} stopped on "
+            "purpose. To start again: ansible-playbook anywhere.notebook.reconnect"
+        )
+
+
+def since(base: str, pid: int) -> str:
+    """Return since when what does not run is stopped on purpose, ISO 8601 in UTC, or nothing."""
+    try:
+        when = os.stat(Script(base).mark).st_mtime
+    except OSError:
+        return ""
+    return "" if pid else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+
+
+def incomplete(base: str) -> str:
+    """Return what is to be said of a directory without the script that starts something."""
+    pids = Script(base).processes()
+    if pids:
+        return (
+            f"{base} is not complete any more, but what was started from there still runs (process "
+            f"{pids[0]})."
+        )
+    return f"Setup has not come to its end: {base} is not complete."
+
+
 def add_idle(result: dict[str, t.Any], base: str) -> None:
     """Add when the machine goes to sleep, as ``idle.py`` in the directory ``base`` has it."""
     if not os.path.exists(os.path.expanduser(IDLE_TIMER)):
@@ -488,7 +567,7 @@ def add_idle(result: dict[str, t.Any], base: str) -> None:
         idle["sleeps_at"] = last["sleeps_at"]
         if idle["sleeps_at"]:
             result["notices"].append(
-                f"Nobody uses it: the machine goes to sleep at {idle['sleeps_at'][11:16]} UTC, "
+                f"Nobody uses it: the machine goes to sleep at {idle['sleeps_at']}, "
                 "unless somebody runs a cell."
             )
 
@@ -556,7 +635,7 @@ def attacks(found: dict[str, t.Any]) -> str:
     ``found`` is what the module for servers returns.
     """
     count, last = found["failed_logins"], found["last_failed_login"]
-    when = f", the last one at {last[:16].replace('T', ' ')} UTC" if last else ""
+    when = f", the last one at {last}" if last else ""
     said = f"{count} {'login' if count == 1 else 'logins'} failed in the last day{when}."
     if found["attacked"]:
         return f"Strangers try passwords now{': ' + said if count else '.'} {CLOSE}"
@@ -622,7 +701,8 @@ def ask(argv: list[str], run: Run) -> str:
 def started_by(base: str) -> str:
     """Return the program that the script ``start`` of a role becomes."""
     with open(f"{base}/start", encoding="utf-8", errors="replace") as script:
-        text = script.read()
+        # What it brings along are files, and no words of its own.
+        text = script.read().rpartition("\nEND OF THE FILE\n")[2]
     try:
         words = shlex.split(text, comments=True)
         # The agent has a supervisor, whose own words end with "--".
@@ -634,11 +714,16 @@ def started_by(base: str) -> str:
 
 def first_line(file: str) -> str:
     """Return the first line of a file, empty when there is none."""
+    return [*lines(file), ""][0]
+
+
+def lines(file: str) -> list[str]:
+    """Return the lines of a file, none when there is no file."""
     try:
-        with open(file, encoding="utf-8", errors="replace") as lines:
-            return lines.readline().strip()
+        with open(file, encoding="utf-8", errors="replace") as text:
+            return [line.strip() for line in text]
     except OSError:
-        return ""
+        return []
 
 
 def main() -> None:
@@ -664,14 +749,18 @@ def main() -> None:
                 "default": "~/.local/share/anywhere-notebook/tmux",
             },
             **{name: {"type": "str", "default": default} for name, default in names.items()},
+            "support": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     binary = module.get_bin_path("tmux") or ""
     where = (module.params["tmux_socket_name"], module.params["tmux_socket_dir"])
-    tmux = Tmux(module.run_command, binary, *where, may_resume=False)
+    tmux = Tmux(module.run_command, binary, *where, may_resume=False, may_bind=False)
     try:
         result = look(tmux, module.params, module.run_command)
+        if module.params["support"]:
+            bases = module.params["jupyter_base_dir"], module.params["ngrok_base_dir"]
+            result["support"] = _support.bundle(result, *bases)
     except (OSError, ValueError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=False, **result)

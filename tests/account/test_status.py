@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
 
-from tests.support import CHECKOUT
-from tests.support.accounts import PASSWORD, Account
+from tests.support import CHECKOUT, PASSWORD
+from tests.support.accounts import Account
 from tests.support.ports import free_port
+from tests.support.visitors import Visitor
 
 STATUS = "anywhere.notebook.status"
 SCHEMA = json.loads((CHECKOUT / "playbooks/status.schema.json").read_text())
@@ -72,7 +77,8 @@ def seen(notebook: Account, fleet: str) -> Seen:
             text=True,
             check=True,
         )
-        text, table = notebook.play(STATUS), notebook.play(STATUS, "-i", fleet)
+        text = notebook.play(STATUS)
+        table = notebook.play(STATUS, "-i", fleet, notebook_support="help.txt")
     assert notebook.pids() == pids
     visitor.end_kernels()
     assert [(play.status, play.changed) for play in (text, table)] == [(0, 0), (0, 0)]
@@ -93,7 +99,8 @@ def test_a_notebook_that_works_is_told_with_its_kernels(seen: Seen) -> None:
     assert set(server["versions"]) == {"jupyterlab", "notebook", "jupyter_server"}
     assert tunnel["online"]
     assert (tunnel["version"], tunnel["supported_until"]) == ("2.3.41", "2020-02-04")
-    assert "ngrok supports the agent 2.3.41 only until 2020-02-04" in " ".join(host["notices"])
+    said = " ".join(host["notices"])
+    assert "supported the agent 2.3.41 until 2020-02-04, and may refuse it to a free" in said
     assert tunnel["connections"] > 0
     (found,) = (found for found in host["kernels"] if found["id"] == seen.kernel)
     assert (found["execution_state"], found["idle_seconds"]) == ("busy", 0)
@@ -123,6 +130,22 @@ def test_a_fleet_is_told_in_a_table(seen: Seen) -> None:
     assert re.search(r'host "?127\.0\.0\.1', said)
 
 
+def test_who_helps_gets_status_and_logs_without_secrets(seen: Seen, notebook: Account) -> None:
+    # Relative to where the person stands, which is said.
+    file = notebook.home / "help.txt"
+    assert f"For somebody who helps: {file.resolve()}. " in " ".join(seen.table.split())
+    assert file.stat().st_mode & 0o777 == 0o600
+    text = file.read_text()
+    for part in ("box: status", "box: server.log", "box: agent.log", "off", "new: status"):
+        assert f"\n==== {part}\n" in text
+    assert "tunnel session started" in text
+    jupyter = notebook.state / "jupyter"
+    secrets = [(jupyter / name).read_text().strip() for name in ("token", "password_hash")]
+    authtoken = str(notebook.variables["ngrok_authtoken"])
+    urls = [urlsplit(seen.url).netloc, PASSWORD, authtoken]
+    assert [secret for secret in (*secrets, *urls) if secret in text] == []
+
+
 def test_programs_get_one_document_on_standard_output(seen: Seen) -> None:
     _, off, new = read(seen.document)
 
@@ -136,15 +159,79 @@ def test_programs_get_one_document_on_standard_output(seen: Seen) -> None:
     assert new["machine"]["disk_free_mb"] > 0
 
 
+@contextmanager
+def guessing(notebook: Account) -> Iterator[None]:
+    """Somebody tries passwords at the public URL, from the address of the owner's computer."""
+    stranger, over = Visitor(notebook.url()), threading.Event()
+
+    def guess() -> None:
+        assert not stranger.log_in("a guess")
+
+    def go_on() -> None:
+        while not over.wait(0.2):
+            guess()
+
+    # Ten within a minute are an attack.
+    for _ in range(12):
+        guess()
+    guesser = threading.Thread(target=go_on)
+    guesser.start()
+    try:
+        yield
+    finally:
+        over.set()
+        guesser.join()
+
+
+def test_strangers_who_try_passwords_are_told_and_nothing_is_restarted(notebook: Account) -> None:
+    pids, log = notebook.pids(), notebook.state / "jupyter/server.log"
+    with guessing(notebook):
+        before = log.read_text().count(" logged in from ")
+        play = notebook.reconnect()
+        got_in = log.read_text().count(" logged in from ") > before
+        status = notebook.play(STATUS)
+
+    card, told = (" ".join(each.output.split()) for each in (play, status))
+    assert (play.changed, play.card("Repaired")) == (0, "nothing, everything ran")
+    assert re.search(r"Strangers: try passwords now; \d\d+ logins failed in the last day", card)
+    assert "anywhere.notebook.stop -e notebook_tunnel_only=true" in card
+    # Its own turn may have come between two guesses.
+    assert ("it could not be tried: too many logins failed" in card) is not got_in
+    assert re.search(r"Strangers try passwords now: \d\d+ logins failed in the last day", told)
+    assert notebook.pids() == pids
+
+
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "callback", "says"),
     [
-        ({"notebook_format": "xml"}, "notebook_format is text, json or html."),
-        ({"notebook_format": "html"}, "Name the file for the page with -e notebook_report="),
+        (
+            {"notebook_format": "xml"},
+            "default",
+            "notebook_format is another word, but has to be text, json or html: ",
+        ),
+        ({"notebook_format": "html"}, "default", "Name the file for the page with -e notebook_rep"),
+        ({}, "anywhere.notebook.document", "Add -e notebook_format=json"),
+        pytest.param(
+            {"notebook_format": "text"},
+            "anywhere.notebook.document",
+            "Add -e notebook_format=json",
+            marks=pytest.mark.acceptance,
+        ),
+        pytest.param(
+            {"notebook_format": "html", "notebook_report": "st.html"},
+            "anywhere.notebook.document",
+            "Add -e notebook_format=json",
+            marks=pytest.mark.acceptance,
+        ),
     ],
 )
-def test_a_format_that_cannot_be_had(given: dict[str, object], says: str, account: Account) -> None:
+def test_a_format_that_cannot_be_had(
+    given: dict[str, object], callback: str, says: str, account: Account
+) -> None:
+    account.exported["ANSIBLE_STDOUT_CALLBACK"] = callback
+
     play = account.play(STATUS, **given)
 
     assert play.status != 0
     assert says in play.output
+    assert "{}" not in play.output

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.plays import Play, refused
+from tests.support.processes import runs
 from tests.support.visitors import Visitor
 from tests.support.waiting import wait_until
 
@@ -49,7 +52,11 @@ def stops(notebook: Account, stop: Callable[..., Stop]) -> dict[str, Stop]:
         found["tunnel"] = stop("-e", "notebook_tunnel_only=true")
     visitor.api("POST", f"/api/kernels/{kernel}/interrupt")
     wait_until(lambda: visitor.api("GET", f"/api/kernels/{kernel}")["execution_state"] == "idle")
+    # What runs is found by its processes.
+    server = notebook.pids()["jupyter"]
+    shutil.rmtree(notebook.socket.parent)
     found["all"] = stop()
+    assert not runs(server)
     found["again"] = stop()
     return found
 
@@ -73,6 +80,17 @@ def test_only_the_tunnel_whatever_runs(stops: dict[str, Stop]) -> None:
     assert stop.after == {"jupyter": stop.before["jupyter"]}
 
 
+def test_what_was_stopped_is_not_broken(stops: dict[str, Stop], notebook: Account) -> None:
+    assert stops["again"].play.status == 0
+    said = " ".join(notebook.play("anywhere.notebook.status").output.split())
+
+    assert "localhost: stopped" in said
+    assert "URL: none while it is stopped" in said
+    assert "Jupyter and the tunnel were stopped on purpose." in said
+    assert "ansible-playbook anywhere.notebook.reconnect" in said
+    assert "Problem:" not in said
+
+
 def test_everything_and_nothing_the_second_time(stops: dict[str, Stop], notebook: Account) -> None:
     stop, again = stops["all"], stops["again"]
 
@@ -81,7 +99,10 @@ def test_everything_and_nothing_the_second_time(stops: dict[str, Stop], notebook
     assert stop.after == {}
     assert (again.play.status, again.play.changed) == (0, 0)
     assert again.play.card("Stopped") == "nothing, nothing ran"
-    assert notebook.reconnect().card("Repaired") == "server, agent"
+    back = notebook.reconnect()
+    assert back.card("Repaired") == "Jupyter server, ngrok agent"
+    assert "Why: it was stopped on purpose." in " ".join(back.output.split())
+    assert notebook.look()["stopped"] == ""
 
 
 @pytest.mark.acceptance
@@ -94,4 +115,4 @@ def test_a_running_cell_too_where_that_is_wanted(
     assert stopped.play.status == 0, stopped.play.output
     assert stopped.play.card("Stopped").startswith("the tunnel, Jupyter with ")
     assert stopped.after == {}
-    assert notebook.reconnect().card("Repaired") == "server, agent"
+    assert notebook.reconnect().card("Repaired") == "Jupyter server, ngrok agent"

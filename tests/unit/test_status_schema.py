@@ -41,7 +41,7 @@ def test_a_host_is_what_the_module_returns_and_what_the_playbook_adds() -> None:
     assert set(host["properties"].pop("state")["enum"]) > {"working", "broken"}
     host["required"] = [name for name in host["required"] if name != "state"]
 
-    inner = ("account", "set_up", "exposed", "challenge")
+    inner = ("account", "set_up", "exposed", "challenge", "support")
     returned = {name: RETURN[name] for name in RETURN if name not in inner}
     assert types_of(host) == documented(returned) | {"host": "str"}
 

@@ -21,5 +21,6 @@ def test_without_tmux_it_fails_and_names_the_package() -> None:
     for host in hosts:
         assert (
             f"The package tmux is not installed on {host.name}-lab, and the account there may not "
-            "become root. Have somebody install tmux, then run this again."
+            "become root: "
         ) in told
+    assert "Have somebody install tmux, or let the account become root; then run this" in told
