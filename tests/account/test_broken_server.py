@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.breakages import (
     MUTE,
     PAGES,
@@ -15,6 +16,7 @@ from tests.support.breakages import (
     notebooks_not_mounted,
     other_program,
     port_taken,
+    socket_directory_deleted,
     socket_in_the_usual_place,
     tmux_killed,
     tmux_socket_is_left,
@@ -58,6 +60,11 @@ STATES = {
         kept=("ngrok",),
         says=("nothing is mounted there now. Mount it again, and run reconnect",),
         repaired_later="server",
+    ),
+    "tmux-socket-deleted": State(
+        socket_directory_deleted,
+        repaired="tmux",
+        kept=BOTH,
     ),
     "tmux-suspended": State(
         tmux_suspended,

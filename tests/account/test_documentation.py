@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.anywhere.notebook.plugins.plugin_utils.variables import PLAYBOOKS
 
 from tests.support import CHECKOUT
 from tests.support.roles import ENTRY_POINTS
 
+README = CHECKOUT / "README.md"
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 MODULES = sorted(path.stem for path in (CHECKOUT / "plugins/modules").glob("*.py"))
 FILTERS = sorted(path.stem for path in (CHECKOUT / "plugins/filter").glob("*.py"))
+LOOKUPS = sorted(path.stem for path in (CHECKOUT / "plugins/lookup").glob("*.py"))
+CALLBACKS = sorted(path.stem for path in (CHECKOUT / "plugins/callback").glob("*.py"))
 
 
 def ansible_doc(kind: str, *names: str) -> dict[str, Any]:
@@ -36,12 +40,21 @@ def ansible_doc(kind: str, *names: str) -> dict[str, Any]:
     return {name: documents[long] for name, long in zip(names, full, strict=True)}
 
 
-@pytest.mark.parametrize(("kind", "names"), [("module", MODULES), ("filter", FILTERS)])
+@pytest.mark.parametrize(
+    ("kind", "names"), [("module", MODULES), ("filter", FILTERS), ("lookup", LOOKUPS)]
+)
 def test_plugins_are_documented_with_examples_and_results(kind: str, names: list[str]) -> None:
     for name, document in ansible_doc(kind, *names).items():
         assert document["doc"]["short_description"], name
         assert yaml.safe_load(document["examples"]), name
         assert document["return"], name
+
+
+def test_callbacks_say_how_they_are_turned_on() -> None:
+    for name, document in ansible_doc("callback", *CALLBACKS).items():
+        (required,) = document["doc"]["requirements"]
+        assert f"ANSIBLE_STDOUT_CALLBACK=anywhere.notebook.{name}" in required
+        assert f"ANSIBLE_STDOUT_CALLBACK=anywhere.notebook.{name}" in README.read_text()
 
 
 def test_roles_are_documented_with_their_entry_points() -> None:
@@ -52,9 +65,9 @@ def test_roles_are_documented_with_their_entry_points() -> None:
 
 
 def test_the_readme_is_short_and_names_only_variables_that_exist() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
+    readme = README.read_text()
     known = "".join((CHECKOUT / f"roles/{role}/defaults/main.yml").read_text() for role in ROLES)
-    known += "".join(path.read_text() for path in (CHECKOUT / "playbooks").glob("*.yml"))
+    known += " ".join(PLAYBOOKS)
     blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
 
     assert len(readme.splitlines()) < 150

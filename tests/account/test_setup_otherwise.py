@@ -43,12 +43,15 @@ def otherwise(new_account: Callable[[], Account], notebook: Account) -> Iterator
     """First without a password, then with one; the second time nobody says which ports."""
     account, environment = new_account(), notebook.state / "jupyter/venv"
     token = str(account.variables.pop("ngrok_authtoken"))
-    account.exported["NGROK_AUTHTOKEN"] = token
+    # As ngrok's page has it for the clipboard.
+    account.exported["NGROK_AUTHTOKEN"] = f"ngrok config add-authtoken {token}\n"
     for name in ("jupyter_password", "jupyter_port", "ngrok_web_addr"):
         del account.variables[name]
     account.variables["jupyter_executable"] = str(environment / "bin/jupyter")
     account.variables["jupyter_outputs_kept"] = False
-    password = f"pw {uuid.uuid4().hex}"
+    account.variables["jupyter_root_dir"] = "$HOME/../home/my documents"
+    # In YAML without quotation marks it is a number.
+    password = str(uuid.uuid4().int)
     before = tree(environment)
     with watched_processes([token, password]) as seen:
         with free_range(4) as (ports, port):
@@ -60,7 +63,7 @@ def otherwise(new_account: Callable[[], Account], notebook: Account) -> Iterator
         prefix = visitor.run(visitor.kernel(), "import sys; print(sys.prefix)").strip()
         keeper = visitor.page("/api/notebook-keeper")[0], visitor.page("/lab")[2]
         # The first ports are free again. A diff could show the secret that changes.
-        second = account.setup("-vvv", "--diff", jupyter_password=password)
+        second = account.setup("-vvv", "--diff", jupyter_password=int(password))
     # Python compiles what it imports.
     added = [name for name in tree(environment) if name not in before and "__pycache__" not in name]
     yield Otherwise(
@@ -85,6 +88,13 @@ def test_a_jupyter_that_is_there_is_used_in_place(otherwise: Otherwise) -> None:
     assert not (otherwise.account.state / "jupyter/venv").exists()
     assert otherwise.prefix == str(otherwise.environment)
     assert otherwise.added == []
+
+
+def test_notebooks_are_where_a_person_takes_them_to_be(otherwise: Otherwise) -> None:
+    root = otherwise.account.home / "my documents"
+    assert root.is_dir()
+    log = (otherwise.account.state / "jupyter/server.log").read_text()
+    assert f"Serving notebooks from local directory: {root}" in log
 
 
 def test_a_password_is_made_when_none_is_given(otherwise: Otherwise) -> None:
@@ -138,6 +148,7 @@ def test_outputs_are_kept_unless_that_is_not_wanted(otherwise: Otherwise, visito
     status, page = otherwise.keeper
     assert status == 404
     assert '"disableRTC": true' in page
+    assert '"notebookOutputLost": "jupyter_outputs_kept is false"' in page
 
 
 def test_it_shows_no_secret(otherwise: Otherwise) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from roles.jupyter.files import idle
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.browser import (
     LINES,
     LOGIN,
@@ -94,6 +98,55 @@ def test_the_bookmark_leads_to_the_notebook(notebook: Account, page: Page) -> No
     expect(page).to_have_url(re.compile(re.escape(url) + LOGIN.pattern))
 
 
+def machine() -> str:
+    """How pages name this machine."""
+    return f"{pwd.getpwuid(os.geteuid()).pw_name}@{socket.gethostname()}"
+
+
+def mark(page: Page) -> Locator:
+    """What a page of Jupyter says of the machine that it belongs to."""
+    return page.get_by_role("note", name=machine())
+
+
+def assert_readable(page: Page) -> None:
+    """Every text stands out in the light and in the dark, and fits a narrow phone."""
+    before = page.viewport_size
+    page.set_viewport_size({"width": 320, "height": 480})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(LOWEST_CONTRAST) > CONTRAST, scheme
+    # WCAG 2.2, success criterion 1.4.10
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert before
+    page.set_viewport_size(before)
+    page.emulate_media(color_scheme=None)
+
+
+def test_without_scripts_the_login_page_is_readable_and_opens_the_notebook(
+    browser: Browser, notebook: Account
+) -> None:
+    with browser.new_context(base_url=notebook.url(), java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto("/login?next=/api/status")
+        expect(page).to_have_title(f"{machine()}: log in")
+        expect(page.get_by_role("heading")).to_have_text(
+            "Notebook of {} on {}".format(*machine().split("@"))
+        )
+        password = page.get_by_label("Password", exact=True)
+        expect(password).to_be_focused()
+        hint = "The card at the end of setup and reconnect says where the password is."
+        expect(password).to_have_accessible_description(hint)
+        assert_readable(page)
+
+        log_in(page, "a wrong password")
+
+        expect(page.get_by_role("alert")).to_have_text("This is not the password.")
+        expect(password).to_have_accessible_description(f"This is not the password. {hint}")
+        assert_readable(page)
+        log_in(page, PASSWORD)
+        expect(page).to_have_url(re.compile("/api/status$"))
+
+
 def test_a_wrong_password_is_refused_and_the_page_says_so(page: Page) -> None:
     page.goto("/")
     expect(page).to_have_url(LOGIN)
@@ -107,27 +160,43 @@ def test_a_wrong_password_is_refused_and_the_page_says_so(page: Page) -> None:
 
 
 def test_the_right_password_opens_jupyterlab_where_a_cell_is_executed(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto("/")
     log_in(page, PASSWORD)
     expect(page).to_have_url(re.compile(r"/lab$"))
+    # Which machine it is: the window says so before there is a document, and with one.
+    named = rf"(^| - ){re.escape(machine())} - JupyterLab$"
+    expect(page).to_have_title(re.compile(named))
+    expect(mark(page)).to_have_text(f"{machine()}: output is kept")
 
     section = page.get_by_role("heading", name="Notebook")
     launcher = page.locator(".jp-Launcher-section", has=section)
     launcher.get_by_role("button", name="Python 3").click()
 
     assert_a_cell_is_executed(page)
+    # Another test may have left one, or have it open.
+    expect(page).to_have_title(re.compile(rf"^Untitled\d*\.ipynb( \(\d+\))?{named}"))
+    expect(mark(page)).to_be_visible()
+    # Neither the question about news, nor news, nor a look for updates.
+    expect(page.get_by_text("Jupyter news")).to_have_count(0)
+    assert not [url for url in asked if re.search(r"/lab/api/(news|update)", url)]
 
 
 def test_a_cell_is_executed_in_notebook_7(page: Page) -> None:
     page.goto("/tree")
     log_in(page, PASSWORD)
     expect(page).to_have_url(re.compile(r"/tree$"))
+    expect(page).to_have_title(f"{machine()} - Home")
+    expect(mark(page)).to_have_text(f"{machine()}: output is kept")
 
     page.get_by_role("menuitem", name="New", exact=True).click()
     with page.expect_popup() as opened:
         page.get_by_role("menuitem", name="Python 3").click()
 
     assert_a_cell_is_executed(opened.value)
+    expect(opened.value).to_have_title(re.compile(rf"^Untitled\d* - {re.escape(machine())}$"))
+    expect(mark(opened.value)).to_be_visible()
 
 
 @pytest.fixture
@@ -151,9 +220,12 @@ def status_page(notebook: Account, tmp_path: Path) -> str:
         f"<b>off</b> ansible_host=127.0.0.1 ansible_port={free_port()}\n"
     )
     file = tmp_path / "notebooks.html"
-    variables = {"notebook_format": "html", "notebook_report": str(file)}
+    # From where the person stands.
+    told = os.path.relpath(file, notebook.home)
+    variables = {"notebook_format": "html", "notebook_report": told}
     play = notebook.play("anywhere.notebook.status", "-i", str(inventory), **variables)
     assert play.status == 0, play.output
+    assert f"The report is in {file}" in play.output
     return f"file://{file}"
 
 

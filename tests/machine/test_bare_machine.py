@@ -47,7 +47,7 @@ def test_make_demo_on_a_bare_machine(release: str, user: str) -> None:
         done = host.run("make -C notebook demo", user, check=False, timeout=300)
 
         assert done.returncode == 0, done.stdout + done.stderr
-        card = done.stdout.partition("'Notebook:")[2]
+        card = done.stdout.partition("\nNotebook:")[2]
         assert host.run(["python3", "-c", VISIT, card.split()[0]], user).stdout
         uid = int(host.run(["id", "-u", user]).stdout)
         found = attack(host, "nobody", PORTS, uid=uid, home="/etc", seconds=0.1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import PASSWORD
+from tests.support import PASSWORD
 from tests.support.attacker import FILES, PORTS, SOCKETS, Racer, attack
 from tests.support.edge.client import Edge, fetch
 from tests.support.hosts import Host, Run, ready

@@ -8,3 +8,5 @@ from __future__ import annotations
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Of the notebooks of the tests.
+PASSWORD = "a password with spaces"

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import CHECKOUT
+from ansible_collections.anywhere.notebook.plugins.module_utils import _script, _tmux
+
+from tests.support import CHECKOUT, PASSWORD
 from tests.support.edge.client import fetch
 from tests.support.hosts.client import AS_ROOT
 from tests.support.plays import Play, run
@@ -25,7 +28,6 @@ from tests.support.visitors import Visitor
 
 TMUX_SECONDS = 5.0
 AGENT = CHECKOUT / ".cache/ngrok-agent-2/ngrok"
-PASSWORD = "a password with spaces"
 
 # Runs a module as Ansible does, but without Ansible: in a process of its own, with its arguments.
 MODULE = """
@@ -179,6 +181,13 @@ class Account:
     def stop(self) -> None:
         """End what runs in the account's tmux server, and the server."""
         end_sessions(self.socket)
+        # What a failed test has left without a socket.
+        for role in ("jupyter", "ngrok"):
+            for pid in _script.Script(str(self.state / role)).processes():
+                servers = set(_script.above(pid)).intersection(_tmux.servers())
+                for each in (pid, *servers):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(each, signal.SIGTERM)
         # Where kernels' sockets are, because a home of the tests has a long name.
         with contextlib.suppress(OSError):
             shutil.rmtree((self.state / "jupyter/sockets").readlink())

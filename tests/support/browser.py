@@ -22,7 +22,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.edge.client import Edge
 from tests.support.notebooks import TOLD, File, code, content
 from tests.support.visitors import Visitor
@@ -97,13 +98,8 @@ def log_in(page: Page, password: str) -> None:
 
 
 def new_page(context: BrowserContext) -> Page:
-    """An empty tab in which nothing that JupyterLab asks or says by itself is in the way."""
+    """An empty tab in which nothing that JupyterLab says by itself is in the way."""
     page = context.new_page()
-    # It asks at some moment, and asks again until there is an answer.
-    page.add_locator_handler(
-        page.get_by_text("Would you like to get notified about official Jupyter news?"),
-        lambda: page.get_by_role("button", name="No", exact=True).click(),
-    )
     # Seen once, on a busy machine: a style sheet did not arrive. It is not what is tested.
     theme = page.locator(".jp-Dialog", has_text="Error Loading Theme")
     page.add_locator_handler(theme, lambda: theme.locator(".jp-Dialog-button").click())

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.accounts import AGENT, PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import AGENT, Account
 from tests.support.breakages import mend
 from tests.support.edge.client import Edge
 from tests.support.ports import free_port

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,29 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 
 STOP_SECONDS = 10.0
+
+# Becomes another program, to which the kernel does not have these system calls, given as
+# NUMBER=ERRNO (seccomp(2), linux/bpf_common.h; as a classic BPF program has it).
+WITHOUT = """
+import ctypes, os, struct, sys
+calls, words = sys.argv[1], sys.argv[2:]
+rules = [tuple(map(int, call.split("="))) for call in calls.split(",")]
+program = struct.pack("=HBBI", 0x20, 0, 0, 0)
+for number, error in rules:
+    program += struct.pack("=HBBI", 0x15, 0, 1, number)
+    program += struct.pack("=HBBI", 0x06, 0, 0, 0x00050000 | error)
+program += struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+zero = ctypes.c_ulong(0)
+filtered = Program(len(program) // 8, program)
+if libc.prctl(38, ctypes.c_ulong(1), zero, zero, zero) or libc.prctl(
+    22, ctypes.c_ulong(2), ctypes.byref(filtered), zero, zero
+):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execvp(words[0], words)
+"""
 # ptrace(2), waitpid(2)
 DETACH, SEIZE, INTERRUPT, WALL = 17, 0x4206, 0x4207, 0x40000000
 
@@ -62,6 +86,26 @@ def descendants(pid: int) -> list[int]:
         for children in Path(f"/proc/{each}/task").glob("*/children"):
             with suppress(OSError):  # It has ended.
                 found += map(int, children.read_text().split())
+    return found
+
+
+def without(calls: dict[int, int], words: list[str]) -> list[str]:
+    """A command line that runs another on a kernel that answers system calls with an errno."""
+    told = ",".join(f"{number}={error}" for number, error in calls.items())
+    return [sys.executable, "-I", "-S", "-c", WITHOUT, told, *words]
+
+
+def debuggers(place: Path) -> list[int]:
+    """The processes of debugpy that listen for a kernel of the server in a directory.
+
+    They are below no other process, but have the kernel's environment.
+    """
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (path / "cmdline").read_bytes()
+            if b"debugpy/adapter" in words and bytes(place) in (path / "environ").read_bytes():
+                found.append(int(path.name))
     return found
 
 

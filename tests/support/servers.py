@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ansible_collections.anywhere.notebook.plugins.module_utils import _listener
 
-from tests.support.accounts import PASSWORD, Account
+from tests.support import PASSWORD
+from tests.support.accounts import Account
 from tests.support.ports import free_port
 from tests.support.processes import descendants, runs
 from tests.support.waiting import wait_until
@@ -52,6 +53,10 @@ class Server:
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     prefix: list[str] = field(default_factory=list)
+    # What somebody has asked for; the values are secrets.
+    asked: dict[str, str] = field(
+        default_factory=lambda: {"ASKED": "s3cr3t $HOME", "OTHERS": "$OTHERS by s3cr3t"}
+    )
 
     @property
     def base(self) -> Path:
@@ -72,18 +77,23 @@ class Server:
         play.write_text(CONFIGURE)
         done = account.play(
             play,
+            "-vvv",
+            "--diff",
             ansible_python_interpreter=sys.executable,
             jupyter_base_dir=str(self.base),
             jupyter_executable=str(Path(sys.executable).parent / "jupyter"),
             jupyter_python=sys.executable,
             jupyter_password=PASSWORD,
             jupyter_root_dir=str(self.notebooks),
+            jupyter_environment=self.asked,
+            jupyter_login_environment=True,
             __jupyter_base_dir={"path": str(self.base)},
             __jupyter_before={"running": False},
             __jupyter_outdated=False,
             __tmux_preflight={"listens_on": f"127.0.0.1:{self.port}"},
         )
         assert done.status == 0, done.output
+        assert not [value for value in self.asked.values() if value in done.output]
 
     @contextlib.contextmanager
     def started(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -166,7 +176,7 @@ def listening(pid: int) -> set[str]:
     """Where a process and those below it listen: ``host:port``, or the path of a socket."""
     pids = descendants(pid)
     found = set(_listener.addresses(pids))
-    inodes = {inode for each in pids for inode in _listener._sockets(each)}
+    inodes = {inode for each in pids for inode in _listener.sockets(each)}
     for line in Path("/proc/net/unix").read_text(errors="replace").splitlines():
         row = line.split(maxsplit=7)
         if row[3] == "00010000" and row[6] in inodes:

@@ -14,9 +14,16 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, ProxyHandler, Request, build_opener
 
+from jupyter_server.services.kernels.connection.base import (
+    deserialize_msg_from_ws_v1,
+    serialize_msg_to_ws_v1,
+)
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 SECONDS = 30.0
+# Of a message, in their order, with which v1.kernel.websocket.jupyter.org has them.
+PARTS = ("header", "parent_header", "metadata", "content")
 
 
 class Visitor:
@@ -59,6 +66,17 @@ class Visitor:
         )
         return status == 200
 
+    def disabled_extensions(self, path: str) -> list[str]:
+        """Which extensions a page of JupyterLab or Notebook is told to do without."""
+        found = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', self.page(path)[2], re.S)
+        assert found
+        return list(json.loads(found[1])["disabledExtensions"])
+
+    @property
+    def cookies(self) -> str:
+        """As a header has them."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
+
     def kernel(self, kind: str = "python3") -> str:
         """Start a kernel for a new notebook and return its id."""
         name = f"{uuid.uuid4().hex}.ipynb"
@@ -80,20 +98,22 @@ class Visitor:
             if session["path"].removeprefix("RTC:") != f"{but}.ipynb":
                 self.api("DELETE", f"/api/sessions/{session['id']}")
 
-    def connection(self, kernel: str) -> AbstractContextManager[ClientConnection]:
+    def connection(
+        self, kernel: str, protocol: str = ""
+    ) -> AbstractContextManager[ClientConnection]:
         """Connect to a kernel over a websocket, as a page does."""
-        return self.websocket(f"/api/kernels/{kernel}/channels")
+        return self.websocket(f"/api/kernels/{kernel}/channels", protocol)
 
     @contextmanager
-    def websocket(self, path: str) -> Iterator[ClientConnection]:
-        """Open a websocket, as a page does."""
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies)
+    def websocket(self, path: str, protocol: str = "") -> Iterator[ClientConnection]:
+        """Open a websocket, as a page does; ``protocol`` is its subprotocol."""
         with (
             closing(socket.create_connection(("127.0.0.1", self._port), SECONDS)) as raw,
             connect(
                 f"ws://{self._netloc}{path}",
                 sock=raw,
-                additional_headers=self._forwarded | {"Cookie": cookies, "Origin": self.url},
+                additional_headers=self._forwarded | {"Cookie": self.cookies, "Origin": self.url},
+                subprotocols=[Subprotocol(protocol)] if protocol else None,
             ) as channel,
         ):
             yield channel
@@ -119,25 +139,45 @@ class Visitor:
                     break
         return printed
 
+    def debug(self, kernel: str, protocol: str = "") -> bool:
+        """Ask a kernel for its debugger, as a front end does; whether it is on then."""
+        asked = {"type": "request", "seq": 1, "command": "initialize", "arguments": {}}
+        requests = [
+            _message("debug_request", "control", **asked),
+            # Answered after it.
+            _message("kernel_info_request", "control"),
+        ]
+        on = False
+        with self.connection(kernel, protocol) as channel:
+            for request in requests:
+                if protocol:
+                    channel.send(serialize_msg_to_ws_v1(request, "control", _packed))
+                else:
+                    channel.send(json.dumps(request))
+            while True:
+                got = channel.recv(SECONDS)
+                if isinstance(got, bytes):
+                    parts = [json.loads(part) for part in deserialize_msg_from_ws_v1(got)[1][:4]]
+                    reply = dict(zip(PARTS, parts, strict=True))
+                else:
+                    reply = json.loads(got)
+                kind = reply["header"]["msg_type"]
+                if kind == "debug_reply":
+                    on = reply["content"]["success"]
+                answered = reply["parent_header"].get("msg_id")
+                if kind == "kernel_info_reply" and answered == requests[1]["header"]["msg_id"]:
+                    return on
+
     def _replies(self, channel: ClientConnection, code: str) -> Iterator[dict[str, Any]]:
         """Send a cell, and yield what the kernel answers; the first is that it is busy.
 
-        The messages are those of Jupyter's kernel messaging protocol 5, as JSON.
+        The messages are JSON.
         """
-        message_id = uuid.uuid4().hex
-        header = {"msg_id": message_id, "msg_type": "execute_request", "session": uuid.uuid4().hex}
-        request = {
-            "header": header | {"username": "", "version": "5.3", "date": ""},
-            "parent_header": {},
-            "metadata": {},
-            "content": {"code": code, "silent": False, "store_history": True},
-            "channel": "shell",
-            "buffers": [],
-        }
+        request = _message("execute_request", "shell", code=code, silent=False, store_history=True)
         channel.send(json.dumps(request))
         while True:
             reply = json.loads(channel.recv(SECONDS))
-            if reply["parent_header"].get("msg_id") == message_id:
+            if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
                 yield reply
 
     @property
@@ -157,3 +197,20 @@ class Visitor:
         except HTTPError as exc:
             with exc:
                 return exc.code, urlsplit(exc.url).path, exc.read().decode()
+
+
+def _message(kind: str, channel: str, **content: object) -> dict[str, Any]:
+    """A message for a kernel, in Jupyter's kernel messaging protocol 5."""
+    header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "session": uuid.uuid4().hex}
+    return {
+        "header": header | {"username": "", "version": "5.3", "date": ""},
+        "parent_header": {},
+        "metadata": {},
+        "content": content,
+        "channel": channel,
+        "buffers": [],
+    }
+
+
+def _packed(part: object) -> bytes:
+    return json.dumps(part).encode()

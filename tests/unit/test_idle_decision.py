@@ -366,7 +366,8 @@ def test_status_reads_what_was_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told = status(0)
     assert told["idle"] == {"on": True, "seconds": 7200, "sleeps_at": "1970-01-01T00:04:00Z"}
     assert told["notices"] == [
-        "Nobody uses it: the machine goes to sleep at 00:04 UTC, unless somebody runs a cell."
+        "Nobody uses it: the machine goes to sleep at 1970-01-01T00:04:00Z, "
+        "unless somebody runs a cell."
     ]
     told = status(600)
     assert told["idle"] == {"on": True, "seconds": 0, "sleeps_at": ""}

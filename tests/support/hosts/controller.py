@@ -84,6 +84,12 @@ class Running(AbstractContextManager["Running"]):
                 return
         raise AssertionError(f"no task {task!r}:\n{self.output}")
 
+    def finish(self) -> Play:
+        """Wait for its end; what it said from its beginning on."""
+        assert self._child.stdout
+        self.output += self._child.stdout.read()
+        return Play(self._child.wait(), self.output)
+
     def kill(self) -> None:
         """SIGKILL it with all below it, as a crash of the computer would.
 

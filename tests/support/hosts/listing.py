@@ -22,9 +22,8 @@ RUNS = re.compile(rf"{MARK}|\b{UPLINK}\d+\b")
 def everything() -> frozenset[str]:
     """Processes, namespaces, mounts, cgroups, links, addresses, firewall rules, runs.
 
-    Numbers of processes and namespaces come back, so a process appears with its start time, and
-    mounts with the start time of the oldest process that sees them: a line that is still there is
-    the same thing.
+    A process appears with its start time and its namespaces with their numbers: neither comes
+    back, so a line that is still there is the same thing.
     """
     if AS_ROOT:
         command = [*AS_ROOT, sys.executable, "-B", "-m", "tests.support.hosts.listing"]
@@ -97,18 +96,17 @@ def _process(process: Path) -> Iterator[str]:
 
 def _mounts() -> Iterator[str]:
     """Mounts of every mount namespace that a process is in."""
-    oldest: dict[str, tuple[int, Path]] = {}
+    seen = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            namespace = str((process / "ns/mnt").readlink())
-            since = int((process / "stat").read_text().rpartition(")")[2].split()[19])
+            namespace = (process / "ns/mnt").readlink()
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            lines = (process / "mountinfo").read_text().splitlines()
         except OSError:
             continue
-        oldest[namespace] = min((since, process), oldest.get(namespace, (since, process)))
-    for namespace, (since, process) in oldest.items():
-        with suppress(OSError):
-            for line in (process / "mountinfo").read_text().splitlines():
-                yield f"mount {namespace} {process.name} since {since} {line.split(' ', 3)[3]}"
+        yield from (f"mount {namespace} {line.split(' ', 3)[3]}" for line in lines)
 
 
 def _cgroups() -> Iterator[str]:

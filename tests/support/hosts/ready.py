@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support import CHECKOUT
-from tests.support.accounts import PASSWORD
+from tests.support import CHECKOUT, PASSWORD
 from tests.support.edge.client import Edge, fetch
 from tests.support.hosts import Run, Spec
 from tests.support.hosts.base import KEPT, HostsError, locked, names
