@@ -134,6 +134,9 @@ JUPYTER: Names = {
         **SOURCE,
         **dict.fromkeys(("complete", "migrated", "*.json"), FILE),
         **dict.fromkeys(("lab", "labconfig", "nbconfig", "serverconfig"), TREE),
+        "labextensions": {
+            "notebook-guard": {"package.json": FILE, "static": {"remoteEntry.js": FILE}}
+        },
         "notebook_guard": SOURCE,
     },
     "k": RUNTIME,

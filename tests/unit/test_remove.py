@@ -29,7 +29,13 @@ OURS = [
         "kernels/course/bin/python",
         "kernels/course/lib/x.ipynb",
     ),
-    *("cache/uv/a/b", "k/kernel-1-ipc-1", "runtime/jpserver-1.json", "guard/notebook_guard/a.py"),
+    *(
+        "cache/uv/a/b",
+        "k/kernel-1-ipc-1",
+        "runtime/jpserver-1.json",
+        "guard/notebook_guard/a.py",
+        "guard/labextensions/notebook-guard/static/remoteEntry.js",
+    ),
     *(
         "keeper/src/notebook_keeper/a.py",
         "workspaces/default-37a8.jupyterlab-workspace",
