@@ -89,7 +89,8 @@ AGAIN = re.compile(r"^.*\bfor the reason above\.\s*", re.DOTALL)
 # Warnings about what nobody has to do anything about.
 NOISE = re.compile(r"discovered Python interpreter|^Module remote_tmp .* did not exist", re.DOTALL)
 # Of actions: there to show something; put by Ansible before the tasks of a role.
-SHOWS, CHECKS = "debug", "validate_argument_spec"
+SHOWS = "debug"
+CHECKS = "validate_argument_spec"
 HIDDEN = "It failed. What it said is hidden, because it would show a secret."
 
 

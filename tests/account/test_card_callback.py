@@ -113,6 +113,7 @@ def test_in_other_plays_every_task_has_a_line_and_no_failure_or_secret_is_missin
     ] == []
 
 
+@pytest.mark.acceptance
 def test_who_wants_to_see_more_sees_what_ansible_shows(brief: Account) -> None:
     play = own(brief, "-v")
 
@@ -151,6 +152,7 @@ def test_a_fleet_ends_with_one_table_and_a_line_for_each_host_that_failed(brief:
     assert play.output.count("There is no authtoken") == 1
 
 
+@pytest.mark.acceptance
 def test_a_dry_run_says_what_would_change(
     brief: Account,
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_dry_run_says_what_would_change(
     assert not Path(brief.home / "a-file").exists()
 
 
+@pytest.mark.acceptance
 def test_on_a_terminal_a_stage_is_drawn_in_place_and_leaves_nothing_behind(brief: Account) -> None:
     command = brief.command("anywhere.notebook.status")
     environment = brief.environment() | {"TERM": "xterm", "ANSIBLE_NOCOLOR": "1"}

@@ -66,6 +66,7 @@ def said(tmp_path: Path) -> Path:
     return tmp_path / "said.json"
 
 
+@pytest.mark.acceptance
 def test_a_host_that_work_is_delegated_to_has_the_notebook_that_it_had(
     notebook: Account, said: Path, tmp_path: Path
 ) -> None:

@@ -183,6 +183,7 @@ def guessing(notebook: Account) -> Iterator[None]:
         guesser.join()
 
 
+@pytest.mark.acceptance
 def test_strangers_who_try_passwords_are_told_and_nothing_is_restarted(notebook: Account) -> None:
     pids, log = notebook.pids(), notebook.state / "jupyter/server.log"
     with guessing(notebook):
