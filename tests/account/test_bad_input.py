@@ -72,8 +72,12 @@ def refusals(
     taken: socket.socket,
     small_disk: Path | None,
     closed_address: str,
+    request: pytest.FixtureRequest,
 ) -> Refusals:
-    """One run for all: each host is this machine, and is named after what is bad about it."""
+    """One run for all: each host is this machine, and is named after what is bad about it.
+
+    Only those that a chosen test looks at.
+    """
     port = taken.getsockname()[1]
     account = new_account()
     weak, empty = account.home.parent / "weak", account.home.parent / "empty"
@@ -129,6 +133,9 @@ def refusals(
     }
     if small_disk is None:
         del given["small-disk"]
+    told = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen = {spec.params.get("host") for spec in told if spec} | {"small-disk", "jupyter-port"}
+    given = {host: bad for host, bad in given.items() if host in chosen}
     here = account.variables | {"ansible_connection": "local"}
     password = {"jupyter_password": here.pop("jupyter_password")}
     for host in given.keys() - {"weak-file", "empty-file", "odd-hash"}:
@@ -147,42 +154,70 @@ WAYS = ["Nothing was installed.", "https_proxy", "jupyter_executable"]
 REMEDIES = ["Nothing was installed.", "https_proxy", "ngrok_archive_url", "ngrok_executable"]
 
 
+# What is proven in tables; that they are wired, the others show.
+MORE = pytest.mark.acceptance
+
+
 @pytest.mark.parametrize(
     ("host", "sentences"),
     [
         ("no-authtoken", ["There is no authtoken (ngrok would say ERR_NGROK_4018)"]),
         ("short-password", ["jupyter_password is too short", "8 characters or more"]),
         ("common-password", ["jupyter_password is among the 20,000 most common ones"]),
-        ("own-name", ["jupyter_password is the name of the host"]),
+        pytest.param("own-name", ["jupyter_password is the name of the host"], marks=MORE),
         (
             "true-password",
             ["jupyter_password is true or false, but has to be a text in quotation marks"],
         ),
-        ("two-domains", ["ngrok_url is a list, but has to be a text: Reserved or dev domain"]),
-        ("pasted-directory", ["jupyter_root_dir holds a sign that cannot be seen (U+200B)"]),
+        pytest.param(
+            "two-domains",
+            ["ngrok_url is a list, but has to be a text: Reserved or dev domain"],
+            marks=MORE,
+        ),
+        pytest.param(
+            "pasted-directory",
+            ["jupyter_root_dir holds a sign that cannot be seen (U+200B)"],
+            marks=MORE,
+        ),
         ("weak-file", ["/weak is among the 20,000 most common ones", "or remove the file"]),
-        ("empty-file", ["/empty is too short"]),
+        pytest.param("empty-file", ["/empty is too short"], marks=MORE),
         ("odd-hash", ["jupyter_password_hash is no hash as Jupyter makes it"]),
         ("no-checksum", ["ngrok_archive_checksum is empty, but has to be a text, or left out"]),
-        ("other-checksum", ["ngrok_archive_checksum is not of the form sha256:DIGEST"]),
+        pytest.param(
+            "other-checksum",
+            ["ngrok_archive_checksum is not of the form sha256:DIGEST"],
+            marks=MORE,
+        ),
         ("odd-policy", ["ngrok_traffic_policy: inbound is no phase"]),
-        ("odd-email", ["ngrok_allowed_emails: me is no e-mail address"]),
+        pytest.param("odd-email", ["ngrok_allowed_emails: me is no e-mail address"], marks=MORE),
         ("no-agent", ["/bin/true on no-agent is no ngrok agent"]),
         ("nothing-there", ["/nowhere/ngrok on nothing-there is no ngrok agent"]),
         ("no-jupyter", ["/bin/true on no-jupyter is no Jupyter with JupyterLab"]),
         ("no-python", ["/bin/false on no-python cannot make an environment for Jupyter"]),
         ("no-index", ["Jupyter's packages cannot be fetched to no-index from 127.0.0.1:", *WAYS]),
         ("no-way", ["cannot be fetched to no-way from 127.0.0.1: Connection refused", *REMEDIES]),
-        ("no-name", ["cannot be fetched to no-name from ngrok.invalid: ", *REMEDIES]),
-        ("no-file", ["from file:///nowhere/a.zip: No such file or directory", *REMEDIES]),
+        pytest.param(
+            "no-name", ["cannot be fetched to no-name from ngrok.invalid: ", *REMEDIES], marks=MORE
+        ),
+        pytest.param(
+            "no-file",
+            ["from file:///nowhere/a.zip: No such file or directory", *REMEDIES],
+            marks=MORE,
+        ),
         ("odd-kernel", ["A name in jupyter_kernels is not made of letters", "../course"]),
-        ("no-webhook", ["With notebook_cell_minutes (jupyter_cell_minutes), a webhook has to be"]),
+        pytest.param(
+            "no-webhook",
+            ["With notebook_cell_minutes (jupyter_cell_minutes), a webhook has to be"],
+            marks=MORE,
+        ),
         ("odd-variable", ["In jupyter_environment JUPYTER_TOKEN would change what the server"]),
         ("two-wishes", ["Nothing is installed into the Jupyter that jupyter_executable names"]),
         ("no-directory", ["The notebooks' directory /etc/hostname is not a directory."]),
         ("own-files", ["/jupyter/documents is in ", "this collection keeps its own files"]),
-        ("their-files", ["has something else already (thesis.ipynb)"]),
-        ("no-variable", ["there is no variable of this account $NOWHERE_AT_ALL."]),
+        pytest.param("their-files", ["has something else already (thesis.ipynb)"], marks=MORE),
+        pytest.param(
+            "no-variable", ["there is no variable of this account $NOWHERE_AT_ALL."], marks=MORE
+        ),
         ("odd-api", ["ngrok_api is auto, true or false."]),
         ("no-range", ["'127.0.0.1:8987-8888' is not an address of the form host:port"]),
     ],
