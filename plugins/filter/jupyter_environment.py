@@ -42,11 +42,12 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from ansible_collections.anywhere.notebook.plugins.module_utils._tmux import INSIDE
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # What the server's start withholds (WITHHELD and KEPT of the role's guard/start.py), but Python's.
 OTHERS = re.compile(r"JUPYTER|TRAITLETS_|JPY_|NOTEBOOK_GUARD\Z")
 KEPT = ("JUPYTER_PATH", "JUPYTER_DATA_DIR")
-TMUX = ("TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION")
 
 
 def jupyter_environment(asked: object) -> dict[str, t.Any]:
@@ -66,7 +67,7 @@ def _wrong(name: object, value: object) -> str:
         return f"{str(name)!r} is no name: letters, digits and underscores make one"
     if OTHERS.match(name) and name not in KEPT:
         return f"{name} would change what the server reads, for which jupyter_settings is"
-    if name in TMUX:
+    if name in INSIDE:
         return f"{name} would have programs take the notebook's tmux server for yours"
     if name == "HOME":
         return f"{name} is the account's; everything of the notebook is there"

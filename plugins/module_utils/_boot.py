@@ -73,8 +73,8 @@ def others(name: str, program: str) -> list[str]:
         os.path.basename(file)
         for file in files
         if os.path.basename(file) != name
-        and _read(file).startswith(MADE_HERE)
-        and f" {_quoted(program)} " in _read(file)
+        and (text := _read(file)).startswith(MADE_HERE)
+        and f" {_quoted(program)} " in text
     )
 
 

@@ -122,7 +122,7 @@ def find(address: str) -> Listener | None:
         return None
     inode, uid = found
     pid = _socket_owner(inode)
-    return Listener(_user_name(uid), pid, _program(pid) if pid else "", uid)
+    return Listener(user_name(uid), pid, program(pid) if pid else "", uid)
 
 
 def owner(address: str) -> int | None:
@@ -193,16 +193,17 @@ def sockets(pid: int) -> t.Iterator[str]:
             yield target[len("socket:[") : -1]
 
 
-def _program(pid: int) -> str:
+def program(pid: int) -> str:
     """Return the program's short name; never its arguments, which may hold secrets."""
     try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8") as comm:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
             return comm.read().strip()
     except OSError:
         return ""
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of an account, its number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

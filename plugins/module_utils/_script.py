@@ -32,9 +32,7 @@ class Script:
     def of(cls, argv: t.Sequence[str] | None) -> Script | None:
         """Return the script that a command line is, None when it is another command."""
         path = argv[0] if argv and len(argv) == 1 else ""
-        # One that is relative is so to the home, wherever this runs.
-        home = os.path.expanduser("~")
-        path = os.path.normpath(os.path.join(home, os.path.expanduser(path)))
+        path = from_home(path)
         return cls(os.path.dirname(path)) if os.path.basename(path) == "start" else None
 
     @property
@@ -71,6 +69,11 @@ class Script:
 
     def _real(self) -> str:
         return os.path.realpath(self.directory)
+
+
+def from_home(path: str) -> str:
+    """Return a path in full; one that is relative is so to the home, wherever this runs."""
+    return os.path.normpath(os.path.join(os.path.expanduser("~"), os.path.expanduser(path)))
 
 
 def pids() -> t.Iterator[int]:

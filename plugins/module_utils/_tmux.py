@@ -204,10 +204,7 @@ class Tmux:
         self._may_resume, self._may_bind = may_resume, may_bind
         self._run = run
         self._binary = binary
-        # One that is relative is so to the home, wherever this runs.
-        home = os.path.expanduser("~")
-        directory = os.path.normpath(os.path.join(home, socket_dir)) if socket_dir else ""
-        self._place = Place(socket_name, directory)
+        self._place = Place(socket_name, _script.from_home(socket_dir) if socket_dir else "")
 
     def pane(self, session: str, script: Script | None = None) -> Pane | None:
         """Return the first pane of the session of exactly this name, None when there is none.
@@ -309,7 +306,9 @@ class Tmux:
 
     def _pane_of(self, pid: int) -> Pane:
         """Return the pane of a command that runs somewhere."""
-        server = next((each for each in _script.above(pid) if _name(each) == SERVER_NAME), 0)
+        server = next(
+            (each for each in _script.above(pid) if _listener.program(each) == SERVER_NAME), 0
+        )
         place = self._reach(server) if server and self._binary else None
         if place:
             with contextlib.suppress(TmuxError):
@@ -410,7 +409,7 @@ def usual_directory() -> str:
 
 def servers() -> list[int]:
     """Return the tmux servers of this account."""
-    return [pid for pid in _script.pids() if _name(pid) == SERVER_NAME]
+    return [pid for pid in _script.pids() if _listener.program(pid) == SERVER_NAME]
 
 
 def has_panes(server: int) -> bool:
@@ -439,14 +438,6 @@ def bound(server: int) -> tuple[str, str]:
             gone = directory.endswith(" (deleted)") and not os.path.isdir(directory)
             return ("", "") if gone else (os.path.realpath(directory), name)
     return "", ""
-
-
-def _name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as name:
-            return name.read().rstrip("\n")
-    except OSError:  # it has just ended
-        return ""
 
 
 def _make_private(directory: str) -> None:

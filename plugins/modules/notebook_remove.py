@@ -202,8 +202,7 @@ class Files:
     def __init__(self, notebooks: str, *, check_mode: bool) -> None:
         self.kept: list[str] = []
         self.removed: list[str] = []
-        self._notebooks = notebooks
-        self._mounts = mount_points()
+        self._theirs = [*mount_points(), *filter(None, [notebooks])]
         self._check_mode = check_mode
 
     def take_all(self, directory: str, names: Names) -> None:
@@ -239,7 +238,7 @@ class Files:
             if self._is_theirs(path) or not what:
                 self.kept.append(path)
             elif what == FILE and (is_link or not is_directory):
-                taken |= self.take_file(path) or self._unlink(path)
+                taken |= self._unlink(path)
             elif what == TREE and (is_link or is_directory):
                 taken |= self._unlink(path) if is_link else self._remove(path)
             elif what is KERNEL and not os.path.exists(os.path.join(path, "pyvenv.cfg")):
@@ -256,8 +255,7 @@ class Files:
     def _is_theirs(self, path: str) -> bool:
         """Whether a path has notebooks of the person's, or is another disk's."""
         real = os.path.realpath(path)
-        theirs = [*self._mounts, *([self._notebooks] if self._notebooks else [])]
-        return any(f"{each}/".startswith(f"{real}/") for each in theirs)
+        return any(f"{each}/".startswith(f"{real}/") for each in self._theirs)
 
     def _unlink(self, path: str) -> bool:
         if not self._check_mode:
@@ -413,8 +411,7 @@ def main() -> None:
     )
     params = dict(module.params)
     for name in ("jupyter_base_dir", "ngrok_base_dir", "tmux_socket_dir"):
-        # One that is relative is so to the home, wherever this runs.
-        params[name] = os.path.normpath(os.path.join(os.path.expanduser("~"), params[name]))
+        params[name] = _script.from_home(params[name])
     try:
         result = remove(params, check_mode=module.check_mode)
     except (Alive, OSError) as exc:

@@ -233,7 +233,6 @@ ends_with_login:
 
 import contextlib
 import os
-import pwd
 import signal
 import time
 import typing as t
@@ -360,7 +359,7 @@ def ensure(tmux: Tmux, params: dict[str, t.Any], run: Run, *, check_mode: bool) 
         "resumed": tmux.resumed and not changed,
         "diff": {"before": {"state": found}, "after": {"state": wanted}},
         "name": name,
-        "account": account_name(),
+        "account": _listener.user_name(os.getuid()),
         "state": wanted,
         "pid": pid,
         "was_stopped": was_stopped,
@@ -496,19 +495,11 @@ def refuse_foreign_listener(address: str | None, own_pid: int) -> None:
         )
 
 
-def account_name() -> str:
-    """Return the account's name, its number where it has none."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
 def refuse_missing(params: dict[str, t.Any]) -> None:
     """Raise TmuxError when the directory or the program is not there, and that can be said well."""
     if not params["missing_msg"]:
         return
-    said = params["missing_msg"].replace("{account}", account_name())
+    said = params["missing_msg"].replace("{account}", _listener.user_name(os.getuid()))
     if not os.path.isdir(params["chdir"]):
         raise TmuxError(said)
     program = os.path.expanduser(params["argv"][0])
